@@ -1,0 +1,315 @@
+// Package api holds the wire types of the Daypass API: what /v1 takes and
+// answers, as Go values. It is public, a leaf, and does nothing: it refuses
+// behaviour beyond parsing and printing its own scalar types.
+package api
+
+import "encoding/json"
+
+// Request is one principal asking for one scope on one resource.
+type Request struct {
+	ID          string          `json:"id"`
+	Revision    int             `json:"revision"`
+	ContentHash string          `json:"content_hash"`
+	State       string          `json:"state" enum:"pending,approved,denied,cancelled,expired"`
+	Requester   string          `json:"requester"`
+	OnBehalfOf  *string         `json:"on_behalf_of"` // the owner of an agent or service
+	Resource    string          `json:"resource"`
+	Kind        string          `json:"kind"`
+	Role        string          `json:"role,omitempty"`
+	Scope       json.RawMessage `json:"scope"`
+	Duration    Duration        `json:"duration"`
+	Reason      string          `json:"reason,omitempty"`
+	Ticket      string          `json:"ticket,omitempty"`
+	StartAt     *Time           `json:"start_at,omitempty"`
+	Extends     string          `json:"extends,omitempty"`
+	CreatedAt   Time            `json:"created_at"`
+	ApproveBy   Time            `json:"approve_by"`
+	DecidedAt   *Time           `json:"decided_at"`
+	DecidedBy   string          `json:"decided_by,omitempty"`
+	Stages      []Stage         `json:"stages"`
+	Reviews     []Review        `json:"reviews"`
+	Policy      Policy          `json:"policy"`
+	Explanation string          `json:"explanation"`
+	Grant       *Grant          `json:"grant"`
+	Actions     []string        `json:"actions"` // what the caller may do with it now
+}
+
+// Stage is one step of an approval and who has approved in it.
+type Stage struct {
+	Name      string   `json:"name"`
+	From      []string `json:"from"`
+	Quorum    int      `json:"quorum"`
+	Approvals []string `json:"approvals"`
+}
+
+// Review is one person's vote.
+type Review struct {
+	ID       string    `json:"id"`
+	By       string    `json:"by"`
+	Decision string    `json:"decision" enum:"approve,deny"`
+	Stage    string    `json:"stage"`
+	Comment  string    `json:"comment,omitempty"`
+	Duration *Duration `json:"duration,omitempty"`
+	At       Time      `json:"at"`
+}
+
+// Policy is what decided.
+type Policy struct {
+	Version    string   `json:"version"`
+	Rule       string   `json:"rule"`
+	Guardrails []string `json:"guardrails"`
+}
+
+// Grant is the access itself, on [StartsAt, ExpiresAt).
+type Grant struct {
+	ID             string          `json:"id"`
+	Request        string          `json:"request"`
+	Principal      string          `json:"principal"`
+	Resource       string          `json:"resource"`
+	Kind           string          `json:"kind"`
+	Scope          json.RawMessage `json:"scope"`
+	State          string          `json:"state" enum:"scheduled,activating,active,ending,ended"`
+	StartsAt       Time            `json:"starts_at"`
+	ExpiresAt      Time            `json:"expires_at"`
+	EndedAt        *Time           `json:"ended_at"`
+	EndedReason    *string         `json:"ended_reason"`
+	CleanupPending bool            `json:"cleanup_pending,omitempty"`
+	Connect        *Connect        `json:"connect,omitempty"`
+	Actions        []string        `json:"actions"`
+}
+
+// Connect tells how to use a grant. It never holds a secret.
+type Connect struct {
+	URL          string   `json:"url,omitempty"`          // http kinds: the base URL at the gateway
+	Instructions []string `json:"instructions,omitempty"` // lines to copy; <secret> stands for the credential
+}
+
+// SubmitRequest is the body of POST /v1/requests.
+type SubmitRequest struct {
+	Resource string          `json:"resource" minLength:"1" maxLength:"128"`
+	Role     string          `json:"role,omitempty" maxLength:"128"`
+	Scope    json.RawMessage `json:"scope,omitempty"`
+	Duration Duration        `json:"duration"`
+	Reason   string          `json:"reason,omitempty" maxLength:"4096"`
+	Ticket   string          `json:"ticket,omitempty" maxLength:"256"`
+	StartAt  *Time           `json:"start_at,omitempty"`
+}
+
+// Decision answers a dry run, and says in a resource how a role would be decided.
+type Decision struct {
+	Decision    string   `json:"decision" enum:"auto,review,refused"`
+	Code        string   `json:"code,omitempty"` // of the refusal
+	Explanation string   `json:"explanation"`
+	Stages      []Stage  `json:"stages"`
+	MaxDuration Duration `json:"max_duration,omitempty"`
+	Policy      Policy   `json:"policy"`
+}
+
+// ReviewRequest is the body of POST /v1/requests/{id}/reviews.
+type ReviewRequest struct {
+	Decision    string    `json:"decision" enum:"approve,deny"`
+	ContentHash string    `json:"content_hash"`
+	Comment     string    `json:"comment,omitempty" maxLength:"4096"`
+	Duration    *Duration `json:"duration,omitempty"`
+}
+
+// CredentialRequest is the body of POST /v1/grants/{id}/credentials.
+type CredentialRequest struct {
+	Format string `json:"format,omitempty" enum:"token,jwt" default:"token"`
+}
+
+// Credential is shown once. Secret is null when an idempotent call is replayed.
+type Credential struct {
+	Format    string  `json:"format"`
+	Secret    *string `json:"secret"`
+	ExpiresAt Time    `json:"expires_at"`
+	Connect   Connect `json:"connect"`
+}
+
+// RevokeRequest is the body of POST /v1/grants/{id}/revoke.
+type RevokeRequest struct {
+	Reason string `json:"reason,omitempty" maxLength:"4096"`
+}
+
+// ExtendRequest is the body of POST /v1/grants/{id}/extend.
+type ExtendRequest struct {
+	Duration Duration `json:"duration"`
+	Reason   string   `json:"reason,omitempty" maxLength:"4096"`
+	Ticket   string   `json:"ticket,omitempty" maxLength:"256"`
+}
+
+// RevocationRequest is the body of POST /v1/revocations: exactly one of
+// Principal and Resource.
+type RevocationRequest struct {
+	Principal string `json:"principal,omitempty"`
+	Resource  string `json:"resource,omitempty"`
+	Reason    string `json:"reason,omitempty" maxLength:"4096"`
+}
+
+// Revocation lists the grants that a revocation ended.
+type Revocation struct {
+	Grants []Grant `json:"grants"`
+}
+
+// Resource is something the caller may ask for.
+type Resource struct {
+	ID     string            `json:"id"`
+	Kind   string            `json:"kind"`
+	Labels map[string]string `json:"labels"`
+	Owners []string          `json:"owners"`
+	Roles  []Role            `json:"roles"`
+}
+
+// Role is a named scope and how asking for it would be decided.
+type Role struct {
+	Name     string          `json:"name"`
+	Scope    json.RawMessage `json:"scope"`
+	Decision Decision        `json:"decision"`
+}
+
+// Me is the caller.
+type Me struct {
+	ID      string   `json:"id"`
+	Person  string   `json:"person"`
+	Kind    string   `json:"kind"`
+	Owner   string   `json:"owner,omitempty"`
+	Groups  []string `json:"groups"`
+	Admin   bool     `json:"admin"`
+	Auditor bool     `json:"auditor"`
+}
+
+// Session is one live connection through a gateway.
+type Session struct {
+	ID        string `json:"id"`
+	Grant     string `json:"grant"`
+	Request   string `json:"request"`
+	Principal string `json:"principal"`
+	Resource  string `json:"resource"`
+	Gateway   string `json:"gateway"`
+	Source    string `json:"source"` // the client's address
+	Doing     string `json:"doing"`  // what it does, for a person to read
+	StartedAt Time   `json:"started_at"`
+	ExpiresAt Time   `json:"expires_at"`
+}
+
+// Token is an API token of a principal. Secret is set only when it is made.
+type Token struct {
+	ID        string  `json:"id"`
+	Principal string  `json:"principal"`
+	Name      string  `json:"name,omitempty"`
+	CreatedAt Time    `json:"created_at"`
+	ExpiresAt Time    `json:"expires_at"`
+	Secret    *string `json:"secret,omitempty"`
+}
+
+// TokenRequest is the body of POST /v1/tokens.
+type TokenRequest struct {
+	Principal string   `json:"principal,omitempty"` // default: the caller; others need an admin or its owner
+	Name      string   `json:"name,omitempty" maxLength:"128"`
+	TTL       Duration `json:"ttl"`
+}
+
+// Issuing is the switch that stops approvals and credentials.
+type Issuing struct {
+	Enabled bool `json:"enabled"`
+}
+
+// Catalog is the catalog in force.
+type Catalog struct {
+	Version   string `json:"version"`
+	Source    string `json:"source"` // as it was written
+	AppliedAt Time   `json:"applied_at"`
+	AppliedBy string `json:"applied_by"`
+	Managed   string `json:"managed" enum:"file,api"` // file: PUT is 409
+}
+
+// CatalogCheck answers POST /v1/catalog/check.
+type CatalogCheck struct {
+	OK       bool             `json:"ok"`
+	Version  string           `json:"version,omitempty"`
+	Problems []CatalogProblem `json:"problems"`
+}
+
+// CatalogProblem is one thing wrong with a catalog.
+type CatalogProblem struct {
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+}
+
+// Event is an audit entry.
+type Event struct {
+	ID         string          `json:"id"`
+	Seq        int64           `json:"seq"`
+	Time       Time            `json:"time"`
+	Type       string          `json:"type"`
+	Actor      string          `json:"actor"`
+	OnBehalfOf *string         `json:"on_behalf_of"`
+	Request    *string         `json:"request"`
+	Grant      *string         `json:"grant"`
+	Session    *string         `json:"session"`
+	Resource   *string         `json:"resource"`
+	Scope      json.RawMessage `json:"scope"`
+	Outcome    string          `json:"outcome" enum:"allowed,denied,failed"`
+	Reason     *string         `json:"reason"` // null also when its text was erased
+	Source     EventSource     `json:"source"`
+	Details    json.RawMessage `json:"details"`
+	Leaf       *EventLeaf      `json:"leaf,omitempty"` // x-ndjson only: what an offline check needs
+}
+
+// EventSource says where an act came from.
+type EventSource struct {
+	IP      string `json:"ip"`
+	Channel string `json:"channel"`
+}
+
+// EventLeaf places an entry in the Merkle tree.
+type EventLeaf struct {
+	Index int64  `json:"index"` // of the leaf
+	First int64  `json:"first"` // seq of the leaf's first entry
+	Count int    `json:"count"` // entries in the leaf
+	Bytes string `json:"bytes"` // the stored, hashed bytes of this entry
+}
+
+// Proof is an inclusion proof of one entry: entry → batch → checkpoint.
+type Proof struct {
+	Event      string    `json:"event"`
+	Leaf       EventLeaf `json:"leaf"`
+	BatchProof []string  `json:"batch_proof"` // base64 hashes; empty when the leaf is one entry
+	BatchRoot  string    `json:"batch_root,omitempty"`
+	TreeProof  []string  `json:"tree_proof"`
+	Checkpoint string    `json:"checkpoint"` // signed note
+}
+
+// List is one page, newest first.
+type List[T any] struct {
+	Items      []T     `json:"items"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+// Problem is an RFC 9457 problem document.
+type Problem struct {
+	Type   string         `json:"type"` // urn:daypass:problem:<code>
+	Title  string         `json:"title"`
+	Status int            `json:"status"`
+	Detail string         `json:"detail"`
+	Code   string         `json:"code"`
+	Errors []FieldProblem `json:"errors,omitempty"`
+	// AccessRequest is a body for POST /v1/requests, filled in, where asking
+	// for access would help.
+	AccessRequest *AccessHint `json:"access_request,omitempty"`
+}
+
+// FieldProblem is what is wrong with one field.
+type FieldProblem struct {
+	Location string `json:"location"` // body.duration, query.limit …
+	Message  string `json:"message"`
+}
+
+// AccessHint tells a denied caller how to ask.
+type AccessHint struct {
+	Method  string        `json:"method"` // POST
+	URL     string        `json:"url"`
+	Body    SubmitRequest `json:"body"`
+	Command string        `json:"command"` // the same as a line for a shell
+}

@@ -1,0 +1,15 @@
+// Package identity says who is calling. It refuses to say what they may do.
+package identity
+
+// Caller is the authenticated actor of one call. It is a parameter, first
+// after the context, and never fished out of one.
+type Caller struct {
+	Principal  string // user:ana; system:config, system:worker … for Daypass itself
+	OnBehalfOf string // the owner of a service or agent
+	Token      string // the ID of the API token used, or "catalog"
+	IP         string // the peer's address, without port
+	Channel    string // api, cli, console, gateway:http …
+}
+
+// System is Daypass acting by itself.
+func System(part string) Caller { return Caller{Principal: "system:" + part, Channel: "system"} }
