@@ -1,0 +1,83 @@
+package clock
+
+import (
+	"testing"
+	"time"
+)
+
+// fake is a wall clock whose wall part can be set while its elapsed time runs
+// on, as the monotonic reading of time.Now does.
+type fake struct {
+	start   time.Time // with monotonic reading
+	elapsed time.Duration
+	skew    time.Duration
+	boot    string
+	up      time.Duration
+}
+
+// now cannot forge a monotonic reading, so the tests that set the clock back
+// drop it: then Sub falls back to the wall, which is the harder case.
+func (f *fake) now() time.Time { return f.start.Add(f.elapsed + f.skew) }
+
+func (f *fake) uptime() (string, time.Duration) { return f.boot, f.up }
+
+// Invariant: A1, A2
+func TestNeverGoesBack(t *testing.T) {
+	f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+	c := newClock(Mark{}, f.now, f.uptime)
+	last := c.Now()
+	for i, skew := range []time.Duration{0, time.Hour, -time.Hour, -30 * time.Second, 0, 87600 * time.Hour, 0, -87600 * time.Hour} {
+		f.elapsed += time.Second
+		f.skew = skew
+		now := c.Now()
+		if now.Before(last) {
+			t.Fatalf("step %d: %v is before %v", i, now, last)
+		}
+		last = now
+	}
+}
+
+// Invariant: A2
+func TestMonotonicTimeRunsOnWhenTheWallIsSetBack(t *testing.T) {
+	real := time.Now() // its monotonic part survives Add
+	elapsed := time.Duration(0)
+	c := newClock(Mark{At: real.Round(0).Add(time.Hour)}, func() time.Time { return real.Add(elapsed) }, (&fake{}).uptime)
+	before := c.Now()
+	elapsed = 10 * time.Minute
+	if got := c.Now().Sub(before); got != 10*time.Minute {
+		t.Fatalf("an hour behind its mark the clock ran %v in 10m", got)
+	}
+}
+
+// Invariant: A1, A2, A34
+func TestRestartWithTheWallSetBack(t *testing.T) {
+	f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), boot: "b1", up: time.Hour}
+	mark := newClock(Mark{}, f.now, f.uptime).Mark()
+
+	f.skew, f.up = -time.Hour, f.up+10*time.Minute
+	if got := newClock(mark, f.now, f.uptime).Now(); !got.Equal(mark.At.Add(10 * time.Minute)) {
+		t.Errorf("same boot: %v, want ten minutes after %v", got, mark.At)
+	}
+	f.boot = "b2"
+	if got := newClock(mark, f.now, f.uptime).Now(); !got.Equal(mark.At) {
+		t.Errorf("other boot: %v, want the mark %v", got, mark.At)
+	}
+	f.boot = ""
+	if got := newClock(mark, f.now, f.uptime).Now(); got.Before(mark.At) {
+		t.Errorf("no boot ID: %v is before the mark %v", got, mark.At)
+	}
+}
+
+// A clock that is ahead stays ahead: standing still until the wall catches up
+// would lengthen every grant.
+func TestBehind(t *testing.T) {
+	f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+	c := newClock(Mark{At: f.start.Add(time.Minute)}, f.now, f.uptime)
+	if got := c.Behind(); got != time.Minute {
+		t.Errorf("Behind() = %v, want 1m", got)
+	}
+	f.elapsed = 2 * time.Minute
+	if got := c.Behind(); got != time.Minute {
+		t.Errorf("Behind() = %v two minutes later, want 1m", got)
+	}
+}
