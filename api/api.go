@@ -313,3 +313,23 @@ type AccessHint struct {
 	Body    SubmitRequest `json:"body"`
 	Command string        `json:"command"` // the same as a line for a shell
 }
+
+// StreamEvent is the data of one Server-Sent Event of GET /v1/events. Its SSE
+// id is Seq, its SSE event is Type.
+type StreamEvent struct {
+	Seq     int64    `json:"seq"`
+	Type    string   `json:"type"`
+	Time    Time     `json:"time"`
+	Request *Request `json:"request"` // as it is now, as the caller may see it
+}
+
+// Checkpoint is the signed head of the audit log.
+type Checkpoint struct {
+	Checkpoint string `json:"checkpoint"` // C2SP signed note
+	Key        string `json:"key"`        // its verifier key
+}
+
+// Keys lists the key IDs in use after a rotation.
+type Keys struct {
+	Kids []string `json:"kids"`
+}
