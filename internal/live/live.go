@@ -8,6 +8,7 @@ package live
 
 import (
 	"encoding/json"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,4 +27,108 @@ type Grant struct {
 	Kind        string
 	Scope       json.RawMessage // canonical
 	StartsAt    time.Time
+
+	entry *entry
+}
+
+// ExpiresAt returns the end of the grant as it is now: extensions move it. It
+// is zero for a Grant that did not come out of an Index.
+func (g *Grant) ExpiresAt() time.Time {
+	if g.entry == nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(g.entry.expires.Load()).UTC()
+}
+
+// The kinds of a Credential.
+const (
+	KindToken  = "token"
+	KindCookie = "cookie"
+)
+
+// Credential is one thing that proves a grant. Only its hash is known.
+type Credential struct {
+	Hash      Hash
+	ID        string // jti
+	Grant     string
+	Kind      string // KindToken or KindCookie
+	Host      string // a cookie is good for this host alone; "" otherwise
+	IssuedAt  time.Time
+	ExpiresAt time.Time // zero: as long as its grant, extensions included
+}
+
+// State is what a check says of a credential.
+type State uint8
+
+// The states. Everything but Live denies.
+const (
+	Unknown State = iota // no such credential, or forgotten long ago
+	NotYet               // its grant has not started
+	Live                 // good at this instant
+	Ended                // it, or its grant, is over
+)
+
+// String returns the name of s.
+func (s State) String() string {
+	switch s {
+	case NotYet:
+		return "not yet"
+	case Live:
+		return "live"
+	case Ended:
+		return "ended"
+	}
+	return "unknown"
+}
+
+// The reasons why something is over. The first four are those of CONTRACT §1.
+const (
+	ReasonExpired           = "expired"
+	ReasonReturned          = "returned"
+	ReasonRevoked           = "revoked"
+	ReasonPolicy            = "policy"
+	ReasonCredentialExpired = "credential_expired" // its grant may live on
+	ReasonCredentialEnded   = "credential_ended"   // logged out
+	ReasonUnknown           = "unknown"            // said to a watcher of a grant that is not known
+)
+
+// Check is the answer to one check. Grant and Credential are nil when the
+// state is Unknown, and must not be changed.
+type Check struct {
+	Grant      *Grant
+	Credential *Credential
+	State      State
+	EndedAt    time.Time // of Ended
+	Reason     string    // of Ended
+}
+
+// entry is a grant with what moves about it.
+type entry struct {
+	Grant
+	expires atomic.Int64 // Unix milliseconds, rounded down
+	ended   atomic.Int64 // Unix milliseconds; 0 while not ended early
+	reason  string       // written before ended is set
+	creds   *credential  // guarded by Index.mu
+	watch   *watched     // guarded by watchers.mu
+}
+
+// credential is a Credential in its two lists.
+type credential struct {
+	Credential
+	grant   *entry
+	gone    atomic.Bool // logged out
+	bucket  *credential // next with the same key
+	sibling *credential // next of the same grant
+}
+
+// over returns when and why e ended, as of now.
+func (e *entry) over(now time.Time) (at time.Time, reason string, over bool) {
+	expires := e.expires.Load()
+	if ended := e.ended.Load(); ended != 0 {
+		return time.UnixMilli(ended).UTC(), e.reason, true
+	}
+	if now.UnixMilli() >= expires { // both rounded down: exact, as expires is whole
+		return time.UnixMilli(expires).UTC(), ReasonExpired, true
+	}
+	return time.Time{}, "", false
 }

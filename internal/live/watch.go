@@ -1,0 +1,249 @@
+package live
+
+import (
+	"container/heap"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// stride is how often watched deadlines are compared with the clock even
+	// when no timer is due: the effective clock can jump ahead of the
+	// monotonic one, on which timers run.
+	stride = 200 * time.Millisecond
+	// linger is how long the scheduler waits for new watchers before it stops.
+	linger = time.Second
+)
+
+// Watch calls f once, in its own goroutine, as soon as the grant is over, and
+// says why; at once if it is over already or not known. After stop returns, a
+// call that has not begun will not.
+func (x *Index) Watch(grant string, f func(reason string)) (stop func()) {
+	x.mu.RLock()
+	e := x.grants[grant]
+	x.mu.RUnlock()
+	w := &watcher{f: f}
+	if e == nil {
+		go w.call(ReasonUnknown)
+		return func() { w.done.Store(true) }
+	}
+	x.watchers.add(e, w)
+	// Looked at after adding: an End in between either found the watcher or is
+	// seen here.
+	if _, reason, over := e.over(x.now()); over {
+		x.watchers.fire(e, reason)
+	}
+	return func() {
+		w.done.Store(true)
+		x.watchers.remove(e, w)
+	}
+}
+
+// watcher is one caller of Watch. It is in the list of its watched grant while
+// listed is true.
+type watcher struct {
+	f          func(reason string)
+	done       atomic.Bool
+	listed     bool
+	prev, next *watcher
+}
+
+func (w *watcher) call(reason string) {
+	if w.done.CompareAndSwap(false, true) {
+		w.f(reason)
+	}
+}
+
+// watched is a grant that somebody watches. It exists while there is anybody
+// in its list.
+type watched struct {
+	entry *entry
+	first *watcher
+	at    int64 // Unix milliseconds; its place in the heap
+	index int
+}
+
+// watchers is the scheduler: one goroutine over a heap of deadlines, running
+// only while there is somebody to tell.
+type watchers struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	heap    deadlines
+	running bool
+	closed  bool
+	wake    chan struct{} // capacity 1: the earliest deadline may have changed
+}
+
+func (s *watchers) init(now func() time.Time) {
+	s.now, s.wake = now, make(chan struct{}, 1)
+}
+
+func (s *watchers) add(e *entry, w *watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	if e.watch == nil {
+		e.watch = &watched{entry: e, at: e.expires.Load()}
+		heap.Push(&s.heap, e.watch)
+		if e.watch.index == 0 {
+			s.poke()
+		}
+	}
+	w.next, w.listed = e.watch.first, true
+	if w.next != nil {
+		w.next.prev = w
+	}
+	e.watch.first = w
+	if !s.running {
+		s.running = true
+		go s.run()
+	}
+}
+
+func (s *watchers) remove(e *entry, w *watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !w.listed {
+		return
+	}
+	w.listed = false
+	if w.next != nil {
+		w.next.prev = w.prev
+	}
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		e.watch.first = w.next
+	}
+	w.prev, w.next = nil, nil
+	if e.watch.first == nil {
+		heap.Remove(&s.heap, e.watch.index)
+		e.watch = nil
+	}
+}
+
+// moved puts e where its new deadline belongs.
+func (s *watchers) moved(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.watch == nil {
+		return
+	}
+	e.watch.at = e.expires.Load()
+	heap.Fix(&s.heap, e.watch.index)
+	s.poke()
+}
+
+// fire tells all watchers of e.
+func (s *watchers) fire(e *entry, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fireLocked(e, reason)
+}
+
+func (s *watchers) fireLocked(e *entry, reason string) {
+	if e.watch == nil {
+		return
+	}
+	heap.Remove(&s.heap, e.watch.index)
+	for w := e.watch.first; w != nil; {
+		next := w.next
+		w.listed, w.prev, w.next = false, nil, nil
+		go w.call(reason)
+		w = next
+	}
+	e.watch = nil
+}
+
+func (s *watchers) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *watchers) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.poke()
+}
+
+func (s *watchers) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait, again := s.due()
+		if !again {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.wake:
+		case <-timer.C:
+			s.mu.Lock()
+			if len(s.heap) == 0 {
+				s.running = false
+				s.mu.Unlock()
+				return
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// due tells everybody whose grant is over and returns when to look again.
+func (s *watchers) due() (wait time.Duration, again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.running = false
+		return 0, false
+	}
+	now := s.now()
+	for len(s.heap) > 0 {
+		e := s.heap[0].entry
+		if at := e.expires.Load(); at != s.heap[0].at { // an extension is on its way to moved
+			s.heap[0].at = at
+			heap.Fix(&s.heap, 0)
+			continue
+		}
+		_, reason, over := e.over(now)
+		if !over {
+			left := time.UnixMilli(s.heap[0].at).Sub(now)
+			return min(max(left, 0), stride), true
+		}
+		s.fireLocked(e, reason)
+	}
+	return linger, true
+}
+
+// deadlines is a heap by time.
+type deadlines []*watched
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].at < d[j].at }
+func (d deadlines) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].index, d[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (d *deadlines) Push(v any) {
+	w := v.(*watched)
+	w.index = len(*d)
+	*d = append(*d, w)
+}
+
+// Pop implements heap.Interface.
+func (d *deadlines) Pop() any {
+	old := *d
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*d = old[:len(old)-1]
+	return w
+}
