@@ -140,6 +140,7 @@ func (x *Index) PutCredential(c Credential) {
 	}
 	c.Grant, c.Kind, c.Host = e.ID, x.share(c.Kind), x.share(c.Host)
 	n := &credential{Credential: c, grant: e, bucket: x.creds[key], sibling: e.creds}
+	n.used = &n.first
 	x.creds[key], e.creds = n, n
 }
 

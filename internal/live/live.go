@@ -55,6 +55,19 @@ type Credential struct {
 	Host      string // a cookie is good for this host alone; "" otherwise
 	IssuedAt  time.Time
 	ExpiresAt time.Time // zero: as long as its grant, extensions included
+
+	used *atomic.Bool
+}
+
+// Used reports whether MarkUsed was called for a credential that came out of
+// an Index, since this process started.
+func (c *Credential) Used() bool { return c.used != nil && c.used.Load() }
+
+// MarkUsed notes that the first use of c is on record.
+func (c *Credential) MarkUsed() {
+	if c.used != nil {
+		c.used.Store(true)
+	}
 }
 
 // State is what a check says of a credential.
@@ -117,6 +130,7 @@ type credential struct {
 	Credential
 	grant   *entry
 	gone    atomic.Bool // logged out
+	first   atomic.Bool // Credential.used points here
 	bucket  *credential // next with the same key
 	sibling *credential // next of the same grant
 }
