@@ -1,0 +1,221 @@
+package audit
+
+import (
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/daypass/daypass/api"
+)
+
+// field is one of the fixed text fields that may hold what a stranger sent.
+type field struct {
+	name  string
+	value *string
+}
+
+func (e *Entry) fields() [8]field {
+	return [8]field{
+		{"actor", &e.Actor}, {"grant", &e.Grant}, {"on_behalf_of", &e.OnBehalfOf}, {"request", &e.Request},
+		{"resource", &e.Resource}, {"session", &e.Session}, {"source.channel", &e.Source.Channel}, {"source.ip", &e.Source.IP},
+	}
+}
+
+// Encode returns the entry as RFC 8785 canonical JSON: the bytes that are
+// stored and hashed, with the keys of the wire's event, except that reason is
+// {"digest":…} or null. A fixed field that is too long or not UTF-8 is left
+// empty and given under "$cuts" or "$hex" in the details instead. Errors are of
+// type *EntryError and mean that the caller built an entry that is none: hostile
+// content alone never causes one, whatever its bytes or length.
+func (e *Entry) Encode() ([]byte, error) {
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	cuts, hexes := maps.Clone(e.Cuts), map[string]string(nil)
+	if cuts == nil {
+		cuts = map[string]Cut{}
+	}
+	text := map[string]string{}
+	for _, f := range e.fields() {
+		switch s := *f.value; {
+		case !utf8.ValidString(s) && 2*len(s) <= MaxField:
+			if hexes == nil {
+				hexes = map[string]string{}
+			}
+			hexes[f.name] = hex.EncodeToString([]byte(s))
+		case !utf8.ValidString(s) || stringSize(s) > MaxField:
+			cuts[f.name] = cutText(s, fieldHead)
+		default:
+			text[f.name] = s
+		}
+	}
+	scope := []byte("null")
+	if len(e.Scope) > 0 {
+		var err error
+		if scope, err = canonicalJSON(e.Scope); err != nil {
+			return nil, bad("scope", "%v", err)
+		}
+		if len(scope) > MaxValue {
+			cuts["scope"] = cutText(string(scope), fieldHead)
+			scope = []byte("null")
+		}
+	}
+	details, err := e.details(cuts, hexes)
+	if err != nil {
+		return nil, err
+	}
+
+	b := make([]byte, 0, 512+len(scope)+len(details))
+	nullable := func(name string) {
+		b = append(appendString(append(b, ','), name), ':')
+		if text[name] == "" {
+			b = append(b, "null"...)
+		} else {
+			b = appendString(b, text[name])
+		}
+	}
+	b = appendString(append(b, `{"actor":`...), text["actor"])
+	b = append(append(b, `,"details":`...), details...)
+	nullable("grant")
+	b = appendString(append(b, `,"id":`...), e.ID)
+	nullable("on_behalf_of")
+	b = appendString(append(b, `,"outcome":`...), e.Outcome)
+	if e.Reason.Digest == "" {
+		b = append(b, `,"reason":null`...)
+	} else {
+		b = append(appendString(append(b, `,"reason":{"digest":`...), e.Reason.Digest), '}')
+	}
+	nullable("request")
+	nullable("resource")
+	b = append(append(b, `,"scope":`...), scope...)
+	b = strconv.AppendInt(append(b, `,"seq":`...), e.Seq, 10)
+	nullable("session")
+	b = appendString(append(b, `,"source":{"channel":`...), text["source.channel"])
+	b = appendString(append(b, `,"ip":`...), text["source.ip"])
+	b = appendString(append(b, `},"time":`...), api.TimeOf(e.Time).String())
+	b = appendString(append(b, `,"type":`...), e.Type)
+	return append(b, '}'), nil
+}
+
+// details returns the encoded Details, with what was cut or is not UTF-8.
+func (e *Entry) details(cuts map[string]Cut, hexes map[string]string) ([]byte, error) {
+	body := []byte("{}")
+	if len(e.Details) > 0 {
+		var err error
+		if body, err = appendValue(nil, e.Details, 0); err != nil {
+			return nil, bad("details", "%v", err)
+		}
+		if len(body) > MaxDetails {
+			cuts["details"] = cutText(string(body), fieldHead)
+			body = []byte("{}")
+		}
+	}
+	if len(cuts) == 0 && len(hexes) == 0 {
+		return body, nil
+	}
+	// Both keys sort by their place among the escaped keys of the caller: a
+	// second pass over the members keeps the order canonical.
+	members := make([]member, 0, len(e.Details)+2)
+	if len(body) > 2 {
+		for k, v := range e.Details {
+			key, _ := escapeKey(k) // did not fail above
+			members = append(members, member{key, v})
+		}
+	}
+	if len(cuts) > 0 {
+		members = append(members, member{cutsKey, cuts})
+	}
+	if len(hexes) > 0 {
+		members = append(members, member{hexKey, hexes})
+	}
+	slices.SortFunc(members, func(x, y member) int { return compareUTF16(x.key, y.key) })
+	out := []byte{'{'}
+	for i, m := range members {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(appendString(out, m.key), ':')
+		switch v := m.value.(type) {
+		case map[string]Cut:
+			if m.key == cutsKey {
+				out = appendCuts(out, v)
+				continue
+			}
+		case map[string]string:
+			if m.key == hexKey {
+				out = appendHexes(out, v)
+				continue
+			}
+		}
+		var err error
+		if out, err = appendValue(out, m.value, 1); err != nil {
+			return nil, bad("details", "%v", err)
+		}
+	}
+	return append(out, '}'), nil
+}
+
+func appendCuts(b []byte, cuts map[string]Cut) []byte {
+	b = append(b, '{')
+	for i, name := range slices.Sorted(maps.Keys(cuts)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), ':')
+		b = appendCutBody(b, cuts[name])
+	}
+	return append(b, '}')
+}
+
+func appendHexes(b []byte, hexes map[string]string) []byte {
+	b = append(b, '{')
+	for i, name := range slices.Sorted(maps.Keys(hexes)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, name), ':')
+		b = appendString(b, hexes[name])
+	}
+	return append(b, '}')
+}
+
+// check refuses what only a mistake of ours can put into an entry.
+func (e *Entry) check() error {
+	_, actorCut := e.Cuts["actor"]
+	switch {
+	case e.ID == "" || len(e.ID) > 64 || strings.Trim(e.ID, "abcdefghijklmnopqrstuvwxyz0123456789_") != "":
+		return bad("id", "%q is not an ID", clip(e.ID))
+	case e.Seq < 1 || e.Seq > maxSeq:
+		return bad("seq", "%d is out of range", e.Seq)
+	case e.Time.IsZero() || e.Time.UTC().Year() < 1 || e.Time.UTC().Year() > 9999:
+		return bad("time", "is not set or out of range")
+	case e.Type == "" || len(e.Type) > 64 || strings.Trim(e.Type, "abcdefghijklmnopqrstuvwxyz0123456789_.") != "":
+		return bad("type", "%q is not a type", clip(e.Type))
+	case e.Actor == "" && !actorCut:
+		return bad("actor", "is missing")
+	case e.Outcome != Allowed && e.Outcome != Denied && e.Outcome != Failed:
+		return bad("outcome", "%q is not allowed, denied or failed", clip(e.Outcome))
+	case e.Reason.Digest != "" && (!strings.HasPrefix(e.Reason.Digest, "sha256:") || !isHex(e.Reason.Digest[7:], 64)):
+		return bad("reason", "is not a digest: personal text does not belong into the log")
+	}
+	for name, c := range e.Cuts {
+		empty := false
+		switch name {
+		case "scope":
+			empty = len(e.Scope) == 0 || string(e.Scope) == "null"
+		case "details":
+			empty = len(e.Details) == 0
+		default:
+			for _, f := range e.fields() {
+				empty = empty || f.name == name && *f.value == ""
+			}
+		}
+		if err := c.check(); err != nil || !empty {
+			return bad("cuts", "%q is not a field that is cut", clip(name))
+		}
+	}
+	return nil
+}

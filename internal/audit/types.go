@@ -1,0 +1,63 @@
+package audit
+
+import "slices"
+
+// Types of entries. A type, once released, keeps its meaning for ever.
+const (
+	RequestCreated   = "request.created"   // somebody asked; scope and duration in it
+	RequestApproved  = "request.approved"  // enough valid votes, or a rule by itself
+	RequestDenied    = "request.denied"    // by a reviewer, or by the catalog in force
+	RequestCancelled = "request.cancelled" // withdrawn
+	RequestExpired   = "request.expired"   // nobody decided in time
+	RequestRefused   = "request.refused"   // not requestable, or a guardrail's deny; nothing was stored
+
+	ReviewRecorded = "review.recorded" // a vote that counts
+	ReviewRefused  = "review.refused"  // a vote that was not let in: self-approval, not an approver, late
+
+	GrantScheduled        = "grant.scheduled"         // approved, begins later
+	GrantActivated        = "grant.activated"         // access is on
+	GrantActivationFailed = "grant.activation_failed" // a connector could not make it real
+	GrantExtended         = "grant.extended"          // the same grant lasts longer
+	GrantEnded            = "grant.ended"             // access is off; the reason in the details
+	GrantCleanupFailed    = "grant.cleanup_failed"    // access is off, but something is left at the target
+
+	CredentialIssued = "credential.issued" // written before the signature is made
+
+	AccessAllowed       = "access.allowed"        // one connection, HTTP request or evaluation
+	AccessDenied        = "access.denied"         // the same, refused
+	AccessDeniedSummary = "access.denied_summary" // denials without a valid token: a count per source and minute
+
+	SessionStarted = "session.started"
+	SessionQuery   = "session.query" // one statement; never its parameters' values
+	SessionEnded   = "session.ended"
+
+	CatalogChanged = "catalog.changed" // principals, resources or policy
+	IssuingChanged = "issuing.changed" // the switch that stops approvals and credentials
+	KeysRotated    = "keys.rotated"
+
+	AuthSucceeded = "auth.succeeded"
+	AuthFailed    = "auth.failed"
+	TokenCreated  = "token.created"
+	TokenRevoked  = "token.revoked"
+
+	ServerStarted = "server.started"
+	ProtectionOff = "protection.off"     // a protection was turned off by a named setting
+	PossibleGap   = "audit.possible_gap" // after an unclean stop: batched entries of this window may be lost
+	Exported      = "audit.exported"     // somebody took entries out
+)
+
+var types = []string{
+	RequestCreated, RequestApproved, RequestDenied, RequestCancelled, RequestExpired, RequestRefused,
+	ReviewRecorded, ReviewRefused,
+	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnded, GrantCleanupFailed,
+	CredentialIssued,
+	AccessAllowed, AccessDenied, AccessDeniedSummary,
+	SessionStarted, SessionQuery, SessionEnded,
+	CatalogChanged, IssuingChanged, KeysRotated,
+	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
+	ServerStarted, ProtectionOff, PossibleGap, Exported,
+}
+
+// Types returns every type that this version writes. A reader must take
+// others: a newer version may have written them.
+func Types() []string { return slices.Clone(types) }
