@@ -170,12 +170,17 @@ type Directory interface {
 
 // Facts is what the world outside says at the instant of a command.
 type Facts struct {
-	Now       time.Time // UTC, whole milliseconds
+	Now time.Time // UTC, whole milliseconds
+	// Directory is needed by CastVote and by a Tick that may start a grant.
+	// See Both for how a group that grew since the request was made is seen.
 	Directory Directory
 	// Current is the catalog in force evaluated anew for this request. It is
-	// needed by Submit, Review and Tick; nil refuses whatever would grant.
+	// needed by a Submit that a rule approves by itself, by a CastVote that
+	// may complete an approval, and by a Tick that may start a grant; nil
+	// refuses whatever would grant. Ends need neither it nor Directory.
 	Current *Verdict
-	// Base is the grant that an extension lengthens, as it is now.
+	// Base is the grant that an extension lengthens, as it is now; its ID is
+	// Content.Extends.
 	Base *Grant
 	// Connector says that a grant of this kind must be made real inside its
 	// target before it is active.

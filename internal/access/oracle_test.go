@@ -1,0 +1,130 @@
+package access_test
+
+import (
+	"time"
+
+	. "github.com/daypass/daypass/internal/access"
+)
+
+// This oracle says on its own what may be granted. It shares no code with the
+// package: it looks at the commands that were accepted and at the world as it
+// was when they were, and tries all assignments of persons to requirements.
+
+// mayVote is Eligible said again, from the raw directory.
+func mayVote(dir *people, account, requester string, from []string) bool {
+	if len(account) < 6 || account[:5] != "user:" || account == requester {
+		return false
+	}
+	if dir.person[account] == "" || dir.person[account] == dir.person[requester] {
+		return false
+	}
+	return dir.Member(account, from) && !dir.Related(account, requester)
+}
+
+// ballot is an approval that was accepted.
+type ballot struct {
+	by       string
+	then     *people
+	duration time.Duration
+	hash     string
+}
+
+// ballots returns the approvals among the accepted commands.
+func ballots(history []step) (approvals []ballot, denied bool) {
+	for _, s := range history {
+		v, ok := s.cmd.(CastVote)
+		if !ok || s.err != nil {
+			continue
+		}
+		if v.Decision != Approve {
+			denied = true
+			continue
+		}
+		approvals = append(approvals, ballot{by: v.By, then: s.dir, duration: v.Duration, hash: v.ContentHash})
+	}
+	return approvals, denied
+}
+
+// covers reports whether distinct persons among the ballots can be assigned to
+// every place of the stages, each eligible when they voted and now.
+func covers(approvals []ballot, now *people, requester string, stages []Stage) bool {
+	var places []Stage
+	for _, s := range stages {
+		if s.Quorum < 1 {
+			return false
+		}
+		for range s.Quorum {
+			places = append(places, s)
+		}
+	}
+	used := map[string]bool{}
+	var fill func(int) bool
+	fill = func(i int) bool {
+		if i == len(places) {
+			return true
+		}
+		for _, b := range approvals {
+			person := now.person[b.by]
+			if used[person] || !mayVote(now, b.by, requester, places[i].From) || !votedThen(b, requester) {
+				continue
+			}
+			used[person] = true
+			if fill(i + 1) {
+				return true
+			}
+			used[person] = false
+		}
+		return false
+	}
+	return fill(0)
+}
+
+// votedThen reports whether the voter was a possible approver at all when the
+// vote was cast; which group counted then is the stage's business.
+func votedThen(b ballot, requester string) bool {
+	return mayVote(b.then, b.by, requester, append([]string{"user:di"}, groups...))
+}
+
+// agreed is the longest that everybody agreed to.
+func agreed(asked time.Duration, approvals []ballot) time.Duration {
+	for _, b := range approvals {
+		if b.duration > 0 && b.duration < asked {
+			asked = b.duration
+		}
+	}
+	return asked
+}
+
+// unjustified says why nothing may be granted after these steps in this
+// world; empty when it may. It holds at an approval and at a scheduled start.
+func unjustified(history []step, s step) string {
+	r := s.after
+	c := r.Content
+	approvals, denied := ballots(history)
+	switch {
+	case denied:
+		return "somebody denied it"
+	case s.f.IssuingOff:
+		return "issuing is off"
+	case s.f.Current == nil:
+		return "the catalog in force is not known"
+	case s.f.Current.Refusal != "":
+		return "the catalog in force refuses it"
+	case agreed(c.Duration, approvals) > s.f.Current.Terms.MaxDuration:
+		return "it is longer than the catalog in force allows"
+	case c.Terms.Auto == (len(c.Terms.Stages) > 0):
+		return "the frozen terms are no terms"
+	case !covers(approvals, s.dir, c.Requester, c.Terms.Stages):
+		return "the frozen terms ask for more votes"
+	case !s.f.Current.Terms.Auto && len(s.f.Current.Terms.Stages) == 0:
+		return "the catalog in force names nobody"
+	case !covers(approvals, s.dir, c.Requester, s.f.Current.Terms.Stages):
+		return "the catalog in force asks for more votes"
+	}
+	for _, b := range approvals {
+		if b.hash != c.Hash() {
+			return "somebody voted for another content"
+		}
+	}
+	return ""
+}
