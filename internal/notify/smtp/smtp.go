@@ -124,10 +124,11 @@ func loopback(host string) bool {
 	return err == nil && a.IsLoopback()
 }
 
-// clean reports whether s can stand in a command line of SMTP.
+// clean reports whether s can stand in a command line of SMTP as it is. Local
+// parts that would have to be quoted are not worth their traps.
 func clean(s string) bool {
 	for _, r := range s {
-		if r <= ' ' || r == 0x7f || r == '<' || r == '>' {
+		if r <= ' ' || r == 0x7f || strings.ContainsRune(`<>"(),;:\`, r) {
 			return false
 		}
 	}
