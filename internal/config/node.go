@@ -174,6 +174,8 @@ func text(node ast.Node) (string, error) {
 		switch {
 		case plainNumber.MatchString(p):
 			return "", fmt.Errorf("must be a text, not a number: put quotes around it")
+		case strings.Contains(p, ": ") || strings.HasSuffix(p, ":"):
+			return "", fmt.Errorf("must be a text: put quotes around one that holds a colon and a space (or a comma is missing before it)")
 		case plainBoolean.MatchString(p):
 			return "", fmt.Errorf("must be a text: put quotes around %s, which is a boolean to many readers", p)
 		}

@@ -45,7 +45,7 @@ func parse(text string) (root ast.Node, errs Errors) {
 			root, errs = nil, Errors{{Line: 1, Column: 1, Message: "is not YAML that can be read"}}
 		}
 	}()
-	tokens := lexer.Tokenize(text)
+	tokens := joinColons(lexer.Tokenize(text))
 	if errs := checkTokens(tokens); len(errs) > 0 {
 		return nil, errs
 	}

@@ -1,55 +1,92 @@
 package policy
 
-// Catalog is one immutable, checked version of principals, resources and
-// policy. It is an access.Directory.
-type Catalog struct{}
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
 
-// Parse checks a catalog in YAML or JSON. Its error is a Problems.
-func Parse(src []byte, kinds []Kind) (*Catalog, error) { panic("being written") }
+	"github.com/daypass/daypass/internal/access"
+)
+
+// Catalog is one immutable, checked version of principals, resources and
+// policy. It is an access.Directory. What its methods return is shared: it must
+// not be changed.
+type Catalog struct {
+	source    []byte
+	canonical []byte
+	version   string
+
+	principals   map[string]*Principal
+	principalIDs []string                   // sorted
+	memberOf     map[string]map[string]bool // principal → its groups, directly or through others
+	groupsOf     map[string][]string        // the same, sorted
+	usersOf      map[string][]string        // user or group → enabled user accounts in it, sorted
+
+	resources   map[string]*Resource
+	resourceIDs []string // sorted
+
+	guardrails []*guardrail
+	rules      []*rule
+}
+
+var _ access.Directory = (*Catalog)(nil)
 
 // Empty is the catalog of a new server: nobody, nothing, nothing allowed.
-func Empty() *Catalog { panic("being written") }
+func Empty() *Catalog {
+	c := &Catalog{canonical: []byte("{}")}
+	c.seal()
+	return c
+}
+
+// seal fixes the version, once canonical is there.
+func (c *Catalog) seal() {
+	sum := sha256.Sum256(c.canonical)
+	c.version = "sha256:" + hex.EncodeToString(sum[:])
+}
 
 // Version is "sha256:" and the hex SHA-256 of Canonical.
-func (c *Catalog) Version() string { panic("being written") }
+func (c *Catalog) Version() string { return c.version }
 
 // Canonical is the RFC 8785 form of the catalog; Parse takes it back and gives
-// the same version.
-func (c *Catalog) Canonical() []byte { panic("being written") }
+// the same version. Comments, layout and the order of keys are not in it, the
+// order of lists is.
+func (c *Catalog) Canonical() []byte { return slices.Clone(c.canonical) }
+
+// Source is the catalog as it was given to Parse.
+func (c *Catalog) Source() []byte { return slices.Clone(c.source) }
 
 // Principal returns a principal, also a disabled one.
-func (c *Catalog) Principal(id string) (*Principal, bool) { panic("being written") }
+func (c *Catalog) Principal(id string) (*Principal, bool) {
+	p, ok := c.principals[id]
+	return p, ok
+}
 
 // Principals returns all principals by ID.
-func (c *Catalog) Principals() []*Principal { panic("being written") }
+func (c *Catalog) Principals() []*Principal {
+	out := make([]*Principal, len(c.principalIDs))
+	for i, id := range c.principalIDs {
+		out[i] = c.principals[id]
+	}
+	return out
+}
 
 // Resource returns a resource, also a disabled one.
-func (c *Catalog) Resource(id string) (*Resource, bool) { panic("being written") }
+func (c *Catalog) Resource(id string) (*Resource, bool) {
+	r, ok := c.resources[id]
+	return r, ok
+}
 
 // Resources returns all resources by ID.
-func (c *Catalog) Resources() []*Resource { panic("being written") }
+func (c *Catalog) Resources() []*Resource {
+	out := make([]*Resource, len(c.resourceIDs))
+	for i, id := range c.resourceIDs {
+		out[i] = c.resources[id]
+	}
+	return out
+}
 
-// Groups returns the groups that id belongs to, directly and through others,
-// sorted. Unknown and disabled principals have none.
-func (c *Catalog) Groups(id string) []string { panic("being written") }
-
-// Person implements access.Directory.
-func (c *Catalog) Person(id string) (string, bool) { panic("being written") }
-
-// Member implements access.Directory.
-func (c *Catalog) Member(id string, set []string) bool { panic("being written") }
-
-// Related implements access.Directory.
-func (c *Catalog) Related(a, b string) bool { panic("being written") }
-
-// Evaluate decides. It never fails: whatever goes wrong is a refusal.
-func (c *Catalog) Evaluate(in Input) Decision { panic("being written") }
-
-// Holds reports whether the named rule's condition is true of in (in.Groups
-// included, as given): whether a grant still rests on what its rule needed.
-func (c *Catalog) Holds(rule string, in Input) bool { panic("being written") }
-
-// Requestable reports whether some rule could let principal ask for resource
-// at all, and with it whether the principal may see the resource. It
-// evaluates every role, and free scopes by their conditions' other parts.
-func (c *Catalog) Requestable(in Input) bool { panic("being written") }
+// enabled returns a principal that is known and not disabled.
+func (c *Catalog) enabled(id string) (*Principal, bool) {
+	p, ok := c.principals[id]
+	return p, ok && !p.Disabled
+}

@@ -9,10 +9,13 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/goccy/go-yaml/ast"
 )
 
@@ -58,8 +61,9 @@ type Principal struct {
 	Email       string
 	Admin       bool
 	Auditor     bool
-	Disabled    bool
-	TokenSHA256 string // hex
+	Disabled    bool   // by itself, or because its owner or person is
+	DisabledBy  string // the principal that is disabled: itself, its owner or its person; empty when enabled
+	TokenSHA256 string // hex, lower case
 	Attributes  map[string]string
 }
 
@@ -137,6 +141,23 @@ type Problem struct {
 
 // Problems is the error of Parse: everything that was found, in file order.
 type Problems []Problem
+
+// Error returns a line "line:column: message" for each problem.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, one := range p {
+		lines[i] = fmt.Sprintf("%d:%d: %s", one.Line, one.Column, one.Message)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func problemsOf(errs config.Errors) Problems {
+	out := make(Problems, 0, len(errs))
+	for _, e := range errs {
+		out = append(out, Problem{Line: max(e.Line, 1), Column: max(e.Column, 1), Message: e.Message})
+	}
+	return out
+}
 
 func kindOf(id string) string {
 	for i := range id {

@@ -1,0 +1,96 @@
+package policy
+
+import (
+	"slices"
+
+	"github.com/daypass/daypass/internal/access"
+)
+
+// Groups returns the groups that id belongs to, directly and through others,
+// sorted. Unknown and disabled principals have none.
+func (c *Catalog) Groups(id string) []string {
+	if _, ok := c.enabled(id); !ok {
+		return nil
+	}
+	return slices.Clone(c.groupsOf[id])
+}
+
+// Person implements access.Directory.
+func (c *Catalog) Person(id string) (string, bool) {
+	p, ok := c.enabled(id)
+	if !ok {
+		return "", false
+	}
+	return p.person(), true
+}
+
+// Member implements access.Directory. Unknown and disabled principals are
+// members of nothing, not even of a set that names them.
+func (c *Catalog) Member(id string, set []string) bool {
+	if _, ok := c.enabled(id); !ok {
+		return false
+	}
+	groups := c.memberOf[id]
+	return slices.ContainsFunc(set, func(s string) bool { return s == id || groups[s] })
+}
+
+// Related implements access.Directory. It holds for disabled principals too: a
+// disabled account is still the same person's.
+func (c *Catalog) Related(a, b string) bool {
+	pa, ok := c.principals[a]
+	if !ok {
+		return false
+	}
+	pb, ok := c.principals[b]
+	if !ok {
+		return false
+	}
+	return slices.Contains(c.line(pa), pb.person()) || slices.Contains(c.line(pb), pa.person())
+}
+
+// line is the person behind p and those who own it, directly or through others.
+func (c *Catalog) line(p *Principal) []string {
+	out := []string{p.person()}
+	for p.Owner != "" && len(out) <= len(c.principals) {
+		owner, ok := c.principals[p.Owner]
+		if !ok {
+			break
+		}
+		p = owner
+		out = append(out, p.person())
+	}
+	return out
+}
+
+func (p *Principal) person() string {
+	if p.Person != "" {
+		return p.Person
+	}
+	return p.ID
+}
+
+// Owns reports whether principal, itself or through a group, is among the
+// owners of resource. Unknown and disabled principals own nothing.
+func (c *Catalog) Owns(principal, resource string) bool {
+	r, ok := c.resources[resource]
+	return ok && c.Member(principal, r.Owners)
+}
+
+// Approvers returns the user accounts that may vote in stage on a request of
+// requester, sorted: enabled, in the stage's set, and not related to the
+// requester. An unknown requester has none.
+func (c *Catalog) Approvers(stage access.Stage, requester string) []string {
+	if _, ok := c.principals[requester]; !ok {
+		return nil
+	}
+	var out []string
+	for _, id := range stage.From {
+		for _, user := range c.usersOf[id] {
+			if !c.Related(user, requester) {
+				out = append(out, user)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

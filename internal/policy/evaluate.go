@@ -1,0 +1,377 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
+)
+
+// The codes of a Refusal.
+const (
+	NotRequestable    = "not_requestable"
+	DeniedByGuardrail = "denied_by_guardrail"
+)
+
+// question is one Input with what it names looked up.
+type question struct {
+	in        Input
+	principal *Principal
+	resource  *Resource
+	scope     Scope // nil: any
+	vars      any   // the variables of the conditions
+}
+
+func refuse(code, field, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// Evaluate decides. It never fails: whatever goes wrong is a refusal.
+//
+// A guardrail that denies beats everything. Then the scope must lie within a
+// role (or the resource be open to any), reason and ticket must be there where
+// a guardrail requires them (not with in.Decided), and the first rule whose
+// condition holds decides. A condition that cannot be evaluated refuses: it is
+// never taken for "no", and later rules are not tried. A duration above the
+// smallest limit refuses too; an in.Duration of 0 stands for "not stated" and
+// is not checked. Terms.ApproveWithin is 0 where the rule leaves it to the
+// server.
+func (c *Catalog) Evaluate(in Input) Decision {
+	q, refusal := c.ask(in)
+	if refusal != nil {
+		return refused(refusal)
+	}
+	return c.decide(q)
+}
+
+func refused(r *Refusal) Decision { return Decision{Refusal: r, Explanation: r.Message} }
+
+// ask looks up what in names.
+func (c *Catalog) ask(in Input) (question, *Refusal) {
+	q, refusal := c.who(in)
+	if refusal != nil {
+		return q, refusal
+	}
+	var err error
+	if q.scope, err = parseScope(q.resource.Kind, in.Scope); err != nil {
+		return q, refuse(NotRequestable, "scope", "the scope is not one of %s: %s", q.resource.Kind.Name(), message(err))
+	}
+	if in.Role != "" {
+		role, ok := q.resource.role(in.Role)
+		if !ok {
+			return q, refuse(NotRequestable, "role", "%s has no role %q; it has %s", q.resource.ID, clip(in.Role), roleNames(q.resource))
+		}
+		if string(role.Scope.JSON()) != string(q.scope.JSON()) {
+			return q, refuse(NotRequestable, "scope", "the scope is not that of role %s, which may have changed: ask anew", in.Role)
+		}
+	}
+	q.vars = c.facts(in, q.principal, q.resource, q.scope)
+	return q, nil
+}
+
+func (c *Catalog) who(in Input) (question, *Refusal) {
+	q := question{in: in}
+	var ok bool
+	if q.resource, ok = c.resources[in.Resource]; !ok {
+		return q, refuse(NotRequestable, "", "there is no resource %q", clip(in.Resource))
+	}
+	if q.resource.Disabled {
+		return q, refuse(NotRequestable, "", "%s is disabled", in.Resource)
+	}
+	if q.principal, ok = c.principals[in.Principal]; !ok {
+		return q, refuse(NotRequestable, "", "%q is not a known principal", clip(in.Principal))
+	}
+	switch by := q.principal.DisabledBy; by {
+	case "":
+		return q, nil
+	case in.Principal:
+		return q, refuse(NotRequestable, "", "%s is disabled", in.Principal)
+	default:
+		return q, refuse(NotRequestable, "", "%s is disabled, because %s is", in.Principal, by)
+	}
+}
+
+// parseScope holds a kind's decoder to its promise not to panic.
+func parseScope(kind Kind, raw json.RawMessage) (scope Scope, err error) {
+	defer func() {
+		if recover() != nil {
+			scope, err = nil, errors.New("it cannot be read")
+		}
+	}()
+	if len(raw) == 0 {
+		return nil, errors.New("it is missing")
+	}
+	if scope, err = kind.ParseScope(raw); err == nil && scope == nil {
+		err = errors.New("it cannot be read")
+	}
+	return scope, err
+}
+
+func (r *Resource) role(name string) (Role, bool) {
+	i := slices.IndexFunc(r.Roles, func(role Role) bool { return role.Name == name })
+	if i < 0 {
+		return Role{}, false
+	}
+	return r.Roles[i], true
+}
+
+func roleNames(r *Resource) string {
+	names := make([]string, len(r.Roles))
+	for i, role := range r.Roles {
+		names[i] = role.Name
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// decide answers q.
+func (c *Catalog) decide(q question) Decision {
+	matched, refusal := c.guard(q)
+	if refusal == nil {
+		refusal = within(q)
+	}
+	if refusal == nil {
+		refusal = requirements(q, matched)
+	}
+	if refusal != nil {
+		return refused(refusal)
+	}
+	for _, r := range c.rules {
+		if r.kind != "" && r.kind != q.resource.Kind.Name() {
+			continue
+		}
+		switch t, err := r.when.eval(q.vars); {
+		case err != nil:
+			return refused(refuse(NotRequestable, "", "%s", r.when.explain(fmt.Sprintf("rule %q", r.name), err, q.principal, q.resource)))
+		case t == no:
+			continue
+		case t == yes:
+			return c.apply(q, r, matched)
+		}
+		// Unknown: this rule would decide some scopes. One that it would let
+		// through is enough; otherwise another rule may.
+		if d := c.apply(q, r, matched); d.Refusal == nil {
+			return d
+		}
+	}
+	return refused(refuse(NotRequestable, "", "no rule of the policy lets %s ask for this on %s", q.principal.ID, q.resource.ID))
+}
+
+// guard returns the guardrails that match, or the refusal of one that denies.
+// A guardrail that cannot be evaluated denies, but one that says why goes first.
+func (c *Catalog) guard(q question) ([]*guardrail, *Refusal) {
+	var matched []*guardrail
+	var broken *Refusal
+	for _, g := range c.guardrails {
+		if g.kind != "" && g.kind != q.resource.Kind.Name() {
+			continue
+		}
+		t, err := g.when.eval(q.vars)
+		switch {
+		case err != nil && broken == nil:
+			broken = refuse(DeniedByGuardrail, "", "%s", g.when.explain(fmt.Sprintf("guardrail %q", g.name), err, q.principal, q.resource))
+			broken.Guardrail = g.name
+		case err == nil && t == yes && g.deny != "":
+			denied := refuse(DeniedByGuardrail, "", "guardrail %q denies this: %s", g.name, g.deny)
+			denied.Guardrail = g.name
+			return nil, denied
+		case err == nil && t == yes:
+			matched = append(matched, g)
+		}
+	}
+	return matched, broken
+}
+
+// within holds the scope to the resource's roles.
+func within(q question) *Refusal {
+	if q.scope == nil || q.resource.FreeScope ||
+		slices.ContainsFunc(q.resource.Roles, func(role Role) bool { return role.Scope.Covers(q.scope) }) {
+		return nil
+	}
+	return refuse(NotRequestable, "scope", "the scope is wider than every role of %s: ask for one of %s, or for less", q.resource.ID, roleNames(q.resource))
+}
+
+// requirements checks reason and ticket.
+func requirements(q question, matched []*guardrail) *Refusal {
+	if q.in.Decided {
+		return nil
+	}
+	for _, g := range matched {
+		var refusal *Refusal
+		switch {
+		case g.reason && blank(q.in.Reason):
+			refusal = refuse(DeniedByGuardrail, "reason", "guardrail %q needs a reason: say what the access is for", g.name)
+		case g.ticket != nil && q.in.Ticket == "":
+			refusal = refuse(DeniedByGuardrail, "ticket", "guardrail %q needs a ticket that matches %s", g.name, g.ticketText)
+		case g.ticket != nil && !g.ticket.MatchString(q.in.Ticket):
+			refusal = refuse(DeniedByGuardrail, "ticket", "guardrail %q needs a ticket that matches %s, which this one does not", g.name, g.ticketText)
+		default:
+			continue
+		}
+		refusal.Guardrail = g.name
+		return refusal
+	}
+	return nil
+}
+
+// blank reports a text without a single character that a reader would see.
+func blank(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return r != unicode.ReplacementChar && unicode.IsGraphic(r) && !unicode.IsSpace(r)
+	})
+}
+
+// apply answers q by rule r.
+func (c *Catalog) apply(q question, r *rule, matched []*guardrail) Decision {
+	longest, total, by := r.maxDuration, r.maxTotal, (*guardrail)(nil)
+	if total == 0 {
+		total = r.maxDuration
+	}
+	names := []string{}
+	for _, g := range matched {
+		names = append(names, g.name)
+		if g.maxDuration > 0 && g.maxDuration < longest {
+			longest, by = g.maxDuration, g
+		}
+		total = shorter(total, g.maxDuration)
+	}
+	if refusal := tooLong(q.in.Duration, longest, r, by); refusal != nil {
+		return refused(refusal)
+	}
+	terms := access.Terms{
+		PolicyVersion: c.version, Rule: r.name, Guardrails: names, Auto: r.auto, Stages: []access.Stage{},
+		MaxDuration: longest, MaxTotal: total, ApproveWithin: r.approveWithin,
+	}
+	var could []candidates
+	for _, s := range r.stages {
+		stage, refusal := q.stage(s, r)
+		if refusal != nil {
+			return refused(refusal)
+		}
+		terms.Stages = append(terms.Stages, stage)
+		who := c.candidatesOf(stage, q.principal.ID)
+		if len(who.persons) < stage.Quorum {
+			return refused(refuse(NotRequestable, "", "rule %q needs %s of %s in stage %q, and %s who could approve for %s",
+				r.name, people(stage.Quorum), listed(stage.From), stage.Name, thereAre(len(who.persons)), q.principal.ID))
+		}
+		could = append(could, who)
+	}
+	if !fillable(could) {
+		return refused(refuse(NotRequestable, "", "the stages of rule %q need more different people than could approve for %s: each person counts once", r.name, q.principal.ID))
+	}
+	return Decision{Terms: terms, Explanation: explanation(terms)}
+}
+
+func thereAre(n int) string {
+	switch n {
+	case 0:
+		return "there is nobody"
+	case 1:
+		return "there is only 1 person"
+	}
+	return fmt.Sprintf("there are only %d people", n)
+}
+
+func tooLong(asked, longest time.Duration, r *rule, by *guardrail) *Refusal {
+	switch {
+	case asked < 0:
+		return refuse(NotRequestable, "duration", "a duration is more than 0")
+	case asked <= longest:
+		return nil
+	case by == nil:
+		return refuse(NotRequestable, "duration", "%s is longer than the %s that rule %q allows: ask for at most %s",
+			api.FormatDuration(asked), api.FormatDuration(longest), r.name, api.FormatDuration(longest))
+	}
+	refusal := refuse(DeniedByGuardrail, "duration", "%s is longer than the %s that guardrail %q allows: ask for at most %s",
+		api.FormatDuration(asked), api.FormatDuration(longest), by.name, api.FormatDuration(longest))
+	refusal.Guardrail = by.name
+	return refusal
+}
+
+// stage is s with the resource's owners in their place.
+func (q question) stage(s access.Stage, r *rule) (access.Stage, *Refusal) {
+	out := access.Stage{Name: s.Name, Quorum: s.Quorum, From: make([]string, 0, len(s.From))}
+	for _, id := range s.From {
+		ids := []string{id}
+		if id == resourceOwners {
+			if ids = q.resource.Owners; len(ids) == 0 {
+				return out, refuse(NotRequestable, "", "rule %q needs the owners of %s in stage %q, and it has none: add owners to the resource", r.name, q.resource.ID, s.Name)
+			}
+		}
+		for _, id := range ids {
+			if !slices.Contains(out.From, id) {
+				out.From = append(out.From, id)
+			}
+		}
+	}
+	return out, nil
+}
+
+// explanation is one sentence that says how terms decide.
+func explanation(t access.Terms) string {
+	if t.Auto {
+		return fmt.Sprintf("approved by rule %q: at most %s", t.Rule, api.FormatDuration(t.MaxDuration))
+	}
+	steps := make([]string, len(t.Stages))
+	for i, s := range t.Stages {
+		steps[i] = fmt.Sprintf("%d of %s", s.Quorum, strings.Join(s.From, " or "))
+	}
+	return fmt.Sprintf("needs %s (rule %q, at most %s)", strings.Join(steps, ", then "), t.Rule, api.FormatDuration(t.MaxDuration))
+}
+
+// Holds reports whether the named rule's condition is true of in (in.Groups
+// included, as given): whether a grant still rests on what its rule needed. It
+// does not hold where principal or resource are gone or disabled, or where the
+// condition cannot be evaluated.
+func (c *Catalog) Holds(name string, in Input) bool {
+	q, refusal := c.ask(in)
+	if refusal != nil {
+		return false
+	}
+	for _, r := range c.rules {
+		if r.name == name && (r.kind == "" || r.kind == q.resource.Kind.Name()) {
+			t, err := r.when.eval(q.vars)
+			return err == nil && t == yes
+		}
+	}
+	return false
+}
+
+// Requestable reports whether some rule could let principal ask for resource
+// at all, and with it whether the principal may see the resource. It evaluates
+// every role, and free scopes by their conditions' other parts; role, scope,
+// duration, reason and ticket of in do not matter.
+func (c *Catalog) Requestable(in Input) bool {
+	q, refusal := c.who(in)
+	if refusal != nil {
+		return false
+	}
+	q.in.Role, q.in.Duration, q.in.Decided = "", 0, true
+	for _, role := range q.resource.Roles {
+		q.scope, q.in.Scope = role.Scope, role.Scope.JSON()
+		q.vars = c.facts(q.in, q.principal, q.resource, q.scope)
+		if c.decide(q).Refusal == nil {
+			return true
+		}
+	}
+	if !q.resource.FreeScope {
+		return false
+	}
+	q.scope, q.in.Scope = nil, nil
+	vars, err := cel.PartialVars(c.facts(q.in, q.principal, q.resource, nil), cel.AttributePattern("scope"))
+	if err != nil {
+		return false
+	}
+	q.vars = vars
+	return c.decide(q).Refusal == nil
+}
