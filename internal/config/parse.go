@@ -192,7 +192,7 @@ func checkTokens(tokens token.Tokens) Errors {
 		case token.SequenceEndType, token.MappingEndType:
 			flow--
 		}
-		if tk.Type != token.CommentType && tk.Type != token.DocumentHeaderType {
+		if tk.Type != token.CommentType && tk.Type != token.DocumentHeaderType && len(errs) == 0 {
 			content = true
 		}
 		if flow <= 0 && (tk.Type == token.SequenceEntryType || tk.Next != nil && tk.Next.Type == token.MappingValueType) {

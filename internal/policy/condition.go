@@ -79,6 +79,7 @@ func explainIssue(message, kind string) string {
 	if kind == "" && strings.Contains(message, "undeclared reference to 'scope'") {
 		return "scope is known only in an entry that names its kind: add kind: …"
 	}
+	message, _, _ = strings.Cut(message, " expecting {") // the parser lists half its grammar
 	return message
 }
 

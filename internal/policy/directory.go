@@ -37,15 +37,22 @@ func (c *Catalog) Member(id string, set []string) bool {
 // Related implements access.Directory. It holds for disabled principals too: a
 // disabled account is still the same person's.
 func (c *Catalog) Related(a, b string) bool {
-	pa, ok := c.principals[a]
+	p, ok := c.principals[a]
+	_, known := c.principals[b]
+	return ok && known && !c.unrelatedTo(b)(p)
+}
+
+// unrelatedTo returns what tells whether somebody is not related to id, which
+// must be known; nobody passes for an unknown one.
+func (c *Catalog) unrelatedTo(id string) func(*Principal) bool {
+	q, ok := c.principals[id]
 	if !ok {
-		return false
+		return func(*Principal) bool { return false }
 	}
-	pb, ok := c.principals[b]
-	if !ok {
-		return false
+	line := c.line(q)
+	return func(p *Principal) bool {
+		return !slices.Contains(line, p.person()) && !slices.Contains(c.line(p), q.person())
 	}
-	return slices.Contains(c.line(pa), pb.person()) || slices.Contains(c.line(pb), pa.person())
 }
 
 // line is the person behind p and those who own it, directly or through others.
@@ -80,13 +87,11 @@ func (c *Catalog) Owns(principal, resource string) bool {
 // requester, sorted: enabled, in the stage's set, and not related to the
 // requester. An unknown requester has none.
 func (c *Catalog) Approvers(stage access.Stage, requester string) []string {
-	if _, ok := c.principals[requester]; !ok {
-		return nil
-	}
+	unrelated := c.unrelatedTo(requester)
 	var out []string
 	for _, id := range stage.From {
 		for _, user := range c.usersOf[id] {
-			if !c.Related(user, requester) {
+			if unrelated(c.principals[user]) {
 				out = append(out, user)
 			}
 		}

@@ -63,7 +63,9 @@ func Parse(src []byte, kinds []Kind) (*Catalog, error) {
 	k.membership(file.Groups)
 	k.resources(file.Resources)
 	k.policy(file.Policy)
-	k.canonical(root)
+	if len(k.errs) == 0 {
+		k.canonical(root)
+	}
 	if len(k.errs) > 0 {
 		return nil, problemsOf(k.errs.Sorted())
 	}
@@ -107,12 +109,12 @@ var (
 
 // typed checks the form of an ID and that its type is one of kinds.
 func (k *checker) typed(id text, what string, types ...string) bool {
-	if !id.Given() {
+	if !id.Sound() {
 		return false
 	}
-	prefix, rest, ok := strings.Cut(id.Value, ":")
+	prefix, _, ok := strings.Cut(id.Value, ":")
 	switch {
-	case !ok || rest == "":
+	case !ok:
 		k.fault(id.Node, "%q has no type: write %s, such as %s:%s", clip(id.Value), anyOf(types), types[0], exampleName(id.Value))
 	case !slices.Contains([]string{"user", "service", "agent", "group"}, prefix):
 		k.fault(id.Node, "%q has the unknown type %q: %s is one of %s", clip(id.Value), clip(prefix), what, anyOf(types))

@@ -36,7 +36,7 @@ func (k *checker) principals(entries []config.Located[principalEntry]) {
 		if p == nil {
 			continue
 		}
-		if digest := e.Value.TokenSHA256; digest.Given() {
+		if digest := e.Value.TokenSHA256; digest.Sound() {
 			k.token(p, digest, tokens)
 		}
 		if _, twice := c.principals[p.ID]; twice {
@@ -93,7 +93,7 @@ func (k *checker) principal(e principalEntry) *Principal {
 			k.groups[g.Value] = g.Node
 		}
 	}
-	if e.Email.Given() {
+	if e.Email.Sound() {
 		if a, err := mail.ParseAddress(p.Email); err != nil || a.Address != p.Email || strings.ContainsAny(p.Email, "\r\n") {
 			k.fault(e.Email.Node, "%q is not a mail address", clip(p.Email))
 		}
@@ -137,7 +137,8 @@ func (k *checker) relations(p *Principal, e config.Located[principalEntry]) {
 		k.fault(owner.Node, "the owner %s is not among the principals", owner.Value)
 		p.Owner = ""
 	}
-	if !person.Given() {
+	if !person.Sound() {
+		p.Person = ""
 		return
 	}
 	other := k.c.principals[person.Value]

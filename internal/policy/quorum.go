@@ -16,10 +16,14 @@ type candidates struct {
 // empty requester, whoever asks.
 func (c *Catalog) candidatesOf(stage access.Stage, requester string) candidates {
 	var persons []string
+	unrelated := func(*Principal) bool { return true }
+	if requester != "" {
+		unrelated = c.unrelatedTo(requester)
+	}
 	for _, id := range stage.From {
 		for _, user := range c.usersOf[id] {
-			if requester == "" || !c.Related(user, requester) {
-				persons = append(persons, c.principals[user].person())
+			if p := c.principals[user]; unrelated(p) {
+				persons = append(persons, p.person())
 			}
 		}
 	}

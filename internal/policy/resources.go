@@ -48,7 +48,7 @@ func (k *checker) resource(located config.Located[resourceEntry]) *Resource {
 		ID: e.ID.Value, Labels: k.labels(e.Labels, "label"), FreeScope: e.FreeScope,
 		JWT: e.JWT == nil || *e.JWT, Disabled: e.Disabled,
 	}
-	if e.ID.Given() && !resourceID.MatchString(r.ID) {
+	if e.ID.Sound() && !resourceID.MatchString(r.ID) {
 		k.fault(e.ID.Node, "%q is not a resource ID: use a-z, 0-9 and -, at most 63, no - at the ends: it becomes part of a host name", clip(r.ID))
 	}
 	r.Owners = k.owners(e.Owners)
@@ -63,7 +63,7 @@ func (k *checker) resource(located config.Located[resourceEntry]) *Resource {
 			r.Introspect = append(r.Introspect, s.Value)
 		}
 	}
-	if !e.Kind.Given() {
+	if !e.Kind.Sound() {
 		return nil
 	}
 	if r.Kind = k.kinds[e.Kind.Value]; r.Kind == nil {
@@ -87,7 +87,7 @@ func (k *checker) resource(located config.Located[resourceEntry]) *Resource {
 		k.errs = append(k.errs, config.At(at, err)...)
 	}
 	k.roles(r, located)
-	if !e.ID.Given() {
+	if !e.ID.Sound() {
 		return nil
 	}
 	return r
@@ -119,13 +119,11 @@ func (k *checker) roles(r *Resource, located config.Located[resourceEntry]) {
 	var entries []config.Entry
 	if node := located.Value.Roles; node != nil {
 		var err error
-		if entries, err = config.Entries(node); err != nil {
-			k.errs = append(k.errs, config.At(node, err)...)
-			return
-		}
+		entries, err = config.Entries(node)
+		k.errs = append(k.errs, config.At(node, err)...)
 	}
 	if len(entries) == 0 && !r.FreeScope {
-		k.fault(located.Node, "%s has no roles: nothing of it could be requested; give roles, or free_scope: true", r.ID)
+		k.fault(located.Node, "without roles nothing of this resource could be requested: give roles, or free_scope: true")
 	}
 	for _, e := range entries {
 		if !roleName.MatchString(e.Key) {

@@ -120,7 +120,7 @@ func (k *checker) policy(e policyEntry) {
 
 func (k *checker) name(name text, seen map[string]bool) {
 	switch {
-	case !name.Given():
+	case !name.Sound():
 	case len(name.Value) > 128 || !entryName.MatchString(name.Value) || strings.TrimSpace(name.Value) != name.Value:
 		k.fault(name.Node, "a name is one line of at most 128 bytes, without spaces at its ends")
 	case seen[name.Value]:
@@ -142,16 +142,17 @@ func (k *checker) kind(kind text) bool {
 func (k *checker) guardrail(located config.Located[guardrailEntry]) *guardrail {
 	e := located.Value
 	g := &guardrail{name: e.Name.Value, kind: e.Kind.Value, deny: e.Deny.Value, reason: e.Require.Value.Reason.Value}
-	if k.kind(e.Kind) && e.When.Given() {
+	if k.kind(e.Kind) && e.When.Sound() {
 		g.when = k.condition(e.When, g.kind)
 	}
 	require := e.Require.Value
-	if require.Ticket.Given() {
+	if require.Ticket.Sound() {
 		g.ticketText = require.Ticket.Value
-		// The whole ticket must match, whether or not the author wrote ^ and $.
-		var err error
-		if g.ticket, err = regexp.Compile(`\A(?:` + g.ticketText + `)\z`); err == nil {
-			_, err = regexp.Compile(g.ticketText) // the parentheses above could hide a stray one
+		// By itself first: the parentheses below could hide a stray one.
+		_, err := regexp.Compile(g.ticketText)
+		if err == nil {
+			// The whole ticket must match, whether or not the author wrote ^ and $.
+			g.ticket, err = regexp.Compile(`\A(?:` + g.ticketText + `)\z`)
 		}
 		switch {
 		case err != nil:
@@ -161,16 +162,16 @@ func (k *checker) guardrail(located config.Located[guardrailEntry]) *guardrail {
 		}
 	}
 	for _, limit := range []config.Located[time.Duration]{e.MaxDuration, require.MaxDuration} {
-		if limit.Given() && (g.maxDuration == 0 || limit.Value < g.maxDuration) {
+		if limit.Sound() && (g.maxDuration == 0 || limit.Value < g.maxDuration) {
 			g.maxDuration = limit.Value
 		}
 	}
 	switch {
-	case e.Deny.Given() && (strings.TrimSpace(g.deny) == "" || len(g.deny) > 1024):
+	case e.Deny.Sound() && (strings.TrimSpace(g.deny) == "" || len(g.deny) > 1024):
 		k.fault(e.Deny.Node, "deny says in at most 1024 bytes what to do instead")
 	case e.Deny.Given() && (e.Require.Given() || e.MaxDuration.Given()):
 		k.fault(located.Node, "deny refuses everything: require and max_duration beside it mean nothing")
-	case !e.Deny.Given() && !require.Reason.Value && !require.Ticket.Given() && !e.MaxDuration.Given() && !require.MaxDuration.Given():
+	case !e.Deny.Given() && !e.Require.Faulty && !require.Reason.Value && !require.Ticket.Given() && !e.MaxDuration.Given() && !require.MaxDuration.Given():
 		k.fault(located.Node, "this guardrail restricts nothing: give deny, require or max_duration")
 	}
 	return g
@@ -188,13 +189,13 @@ func (k *checker) rule(located config.Located[ruleEntry]) *rule {
 	}
 	if !e.When.Given() {
 		k.fault(located.Node, `when is missing: write when: "true" if the rule is meant for everything`)
-	} else if k.kind(e.Kind) {
+	} else if k.kind(e.Kind) && e.When.Sound() {
 		r.when = k.condition(e.When, r.kind)
 	}
-	if e.MaxTotal.Given() && r.maxTotal < r.maxDuration {
+	if e.MaxTotal.Sound() && e.MaxDuration.Sound() && r.maxTotal < r.maxDuration {
 		k.fault(e.MaxTotal.Node, "max_total is shorter than max_duration")
 	}
-	if e.ApproveWithin.Given() && r.auto {
+	if e.ApproveWithin.Sound() && r.auto {
 		k.fault(e.ApproveWithin.Node, "approve_within means nothing where approve is auto")
 	}
 	k.stages(r, e.Approve)
@@ -233,7 +234,7 @@ func (k *checker) stage(located config.Located[stageEntry], names map[string]boo
 	e := located.Value
 	before := len(k.errs)
 	stage := access.Stage{Name: e.Name.Value, From: []string{}, Quorum: e.Quorum.Value}
-	if e.Name.Given() {
+	if e.Name.Sound() {
 		if names[stage.Name] {
 			k.fault(e.Name.Node, "the rule has two stages %q", clip(stage.Name))
 		}
@@ -242,10 +243,10 @@ func (k *checker) stage(located config.Located[stageEntry], names map[string]boo
 		}
 		names[stage.Name] = true
 	}
-	if e.Quorum.Given() && (stage.Quorum < 1 || stage.Quorum > maxQuorum) {
+	if e.Quorum.Sound() && (stage.Quorum < 1 || stage.Quorum > maxQuorum) {
 		k.fault(e.Quorum.Node, "quorum must be between 1 and %d", maxQuorum)
 	}
-	if e.From.Given() && len(e.From.Value) == 0 {
+	if e.From.Sound() && len(e.From.Value) == 0 {
 		k.fault(e.From.Node, "from is empty: nobody could approve")
 	}
 	for _, f := range e.From.Value {
@@ -266,7 +267,7 @@ func (k *checker) stage(located config.Located[stageEntry], names map[string]boo
 		}
 		stage.From = append(stage.From, f.Value)
 	}
-	return stage, len(k.errs) == before && e.Name.Given() && e.From.Given() && e.Quorum.Given()
+	return stage, len(k.errs) == before && e.Name.Sound() && e.From.Sound() && e.Quorum.Sound()
 }
 
 func people(n int) string {
