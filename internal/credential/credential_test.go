@@ -1,0 +1,111 @@
+package credential
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestIDs(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		id := NewID("req")
+		if len(id) != 30 || !strings.HasPrefix(id, "req_") || id != strings.ToLower(id) || !ValidID("req", id) || ValidID("grt", id) || seen[id] {
+			t.Fatalf("bad ID %q", id)
+		}
+		seen[id] = true
+	}
+	for _, s := range []string{
+		"", "req", "req_", "req_5zkmnbq3yx7f2tq4c6h2dwa7v", "req_5zkmnbq3yx7f2tq4c6h2dwa7viaa", "REQ_5zkmnbq3yx7f2tq4c6h2dwa7vi", "req_5ZKMNBQ3YX7F2TQ4C6H2DWA7VI",
+		"req-5zkmnbq3yx7f2tq4c6h2dwa7vi", "req_5zkmnbq3yx7f2tq4c6h2dwa7vj", "req_0zkmnbq3yx7f2tq4c6h2dwa7vi", "req_5zkmnbq3yx7f2tq4c6h2dwa=vi", "req_../../../../etc/passwd/../", "req_5zkmnbq3yx7f2tq4c6h2dwa7v\n",
+	} {
+		if ValidID("req", s) {
+			t.Errorf("ValidID(%q)", s)
+		}
+	}
+	if !ValidID("req", "req_5zkmnbq3yx7f2tq4c6h2dwa7vi") {
+		t.Error("the documented ID is not valid")
+	}
+}
+
+func FuzzValidID(f *testing.F) {
+	f.Add("req_5zkmnbq3yx7f2tq4c6h2dwa7vi")
+	f.Add("req_aaaaaaaaaaaaaaaaaaaaaaaaab")
+	f.Add("req_")
+	f.Fuzz(func(t *testing.T, s string) {
+		body, ok := strings.CutPrefix(s, "req_")
+		raw, err := idEncoding.DecodeString(body)
+		canonical := ok && err == nil && len(raw) == idBytes && idEncoding.EncodeToString(raw) == body
+		if ValidID("req", s) != canonical {
+			t.Errorf("ValidID(%q) = %v, base32 says %v", s, !canonical, canonical)
+		}
+	})
+}
+
+// Invariant: A21
+// Attack: TOK-10
+func TestSecretShowsNowhere(t *testing.T) {
+	const text = "dpgt_swordfish"
+	s := NewSecret(text)
+	type inside struct {
+		Shown  Secret
+		hidden Secret
+		At     *Secret
+		Many   []Secret
+	}
+	in := inside{Shown: s, hidden: s, At: &s, Many: []Secret{s}}
+	var all strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p", "%t", "%w", "%10.3s"} {
+		fmt.Fprintf(&all, verb+verb+verb+"\n", s, &s, in) //nolint:govet // every verb, fitting or not
+	}
+	fmt.Fprintln(&all, s, in, fmt.Errorf("wrapped: %v", s), []any{s}, map[string]Secret{"a": s})
+	for _, marshal := range []func(any) ([]byte, error){json.Marshal, xml.Marshal} {
+		for _, v := range []any{s, &s, in.Many} {
+			b, err := marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(b)
+		}
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.Write(b)
+	var log bytes.Buffer
+	for _, h := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
+		slog.New(h).Info("m", "s", s, "in", in, slog.Any("p", &s), slog.Group("g", "s", s))
+	}
+	all.Write(log.Bytes())
+	for _, leak := range []string{"swordfish", "dpgt_", fmt.Sprintf("%x", "swordfish"), fmt.Sprintf("%X", "swordfish")} {
+		if strings.Contains(all.String(), leak) {
+			t.Errorf("%q shows in\n%s", leak, all.String())
+		}
+	}
+	if n := strings.Count(all.String(), redacted); n < 30 {
+		t.Errorf("%d redactions: the test looks in the wrong place", n)
+	}
+	if s.Reveal() != text || s.IsZero() {
+		t.Error("Reveal does not reveal")
+	}
+	if (Secret{}).Reveal() != "" || !(Secret{}).IsZero() || !NewSecret("").IsZero() {
+		t.Error("the zero Secret is not empty")
+	}
+}
+
+// Attack: TOK-14
+func TestSecretEqual(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.String().Draw(t, "a"), rapid.String().Draw(t, "b")
+		if NewSecret(a).Equal(NewSecret(b)) != (a == b) || !NewSecret(a).Equal(NewSecret(strings.Clone(a))) {
+			t.Fatalf("Equal(%q, %q)", a, b)
+		}
+	})
+}
