@@ -225,3 +225,10 @@ func (s *staleUses) first(h live.Hash, now time.Time) bool {
 	s.seen[h] = struct{}{}
 	return true
 }
+
+// CountDenied counts a denial that never became an attempt, such as a host
+// that names no resource.
+func (g *Guard) CountDenied(ip, channel, what string) {
+	g.denied.Add(1)
+	g.rec.CountDenied(ip, channel, what)
+}

@@ -1,0 +1,51 @@
+package httpkind
+
+import (
+	"sync"
+	"time"
+
+	"github.com/daypass/daypass/internal/live"
+)
+
+// An assertion is signed once and then used for many requests: signing costs
+// more than all else that a request costs here.
+const (
+	assertionAge = 60 * time.Second
+	assertionMax = 4096 // grants remembered; above, all are forgotten
+)
+
+type assertions struct {
+	mint func(*live.Grant) (string, error)
+
+	mu  sync.Mutex
+	all map[string]assertion
+}
+
+type assertion struct {
+	token   string
+	at      time.Time
+	expires time.Time // of the grant when it was minted
+}
+
+// of returns an assertion of grant that is at most a minute old, and younger
+// than the last change of the grant's end.
+func (a *assertions) of(grant *live.Grant, now time.Time) (string, error) {
+	expires := grant.ExpiresAt()
+	a.mu.Lock()
+	got, ok := a.all[grant.ID]
+	a.mu.Unlock()
+	if ok && !now.Before(got.at) && now.Sub(got.at) < assertionAge && got.expires.Equal(expires) {
+		return got.token, nil
+	}
+	token, err := a.mint(grant)
+	if err != nil {
+		return "", err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.all == nil || len(a.all) >= assertionMax {
+		a.all = make(map[string]assertion)
+	}
+	a.all[grant.ID] = assertion{token: token, at: now, expires: expires}
+	return token, nil
+}

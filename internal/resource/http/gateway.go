@@ -1,0 +1,191 @@
+package httpkind
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/resource"
+)
+
+// Gateway is the HTTP gateway: one listener for all http resources, told apart
+// by Host. It implements resource.Gateway and http.Handler.
+type Gateway struct {
+	deps   resource.Deps
+	domain string
+	tls    *tls.Config
+	log    *slog.Logger
+	now    func() time.Time
+	limits resource.Limits
+	server *http.Server
+
+	upstreams  upstreams
+	assertions assertions
+	panics     atomic.Uint64
+
+	mu       sync.Mutex
+	listener *listener
+	closed   bool
+}
+
+// Gateway implements resource.Kind.
+func (Kind) Gateway(deps resource.Deps) (resource.Gateway, error) {
+	domain := canonicalHost(deps.Site.Domain)
+	if domain == "" || strings.ContainsAny(domain, ":/@ ") {
+		return nil, fmt.Errorf("the http gateway: %q is not a domain", deps.Site.Domain)
+	}
+	if deps.Site.TLS != (deps.TLS != nil) {
+		return nil, errors.New("the http gateway: TLS is half configured")
+	}
+	g := &Gateway{
+		deps: deps, domain: domain, tls: deps.TLS, log: deps.Log, now: deps.Now,
+		limits: deps.Limits.OrDefault(),
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.upstreams.init(g, deps.Dial)
+	g.assertions.mint = deps.Assertion
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(g.tls != nil)
+	g.server = &http.Server{
+		Handler:                      g,
+		TLSConfig:                    g.tls,
+		Protocols:                    protocols,
+		ReadHeaderTimeout:            g.limits.HeaderTimeout, // bodies may take as long as their grant lives
+		IdleTimeout:                  g.limits.IdleTimeout,
+		MaxHeaderBytes:               g.limits.HeaderBytes,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: int(g.limits.Streams)},
+		DisableGeneralOptionsHandler: true, // OPTIONS * is refused here, not answered there
+		ConnContext:                  withConn,
+		ErrorLog:                     slog.NewLogLogger(quiet{g.log.Handler()}, slog.LevelDebug),
+	}
+	return g, nil
+}
+
+// quiet keeps the server's own remarks on bad peers (TLS handshakes, aborted
+// requests) at debug level whatever they are.
+type quiet struct{ slog.Handler }
+
+// Serve implements resource.Gateway.
+func (g *Gateway) Serve(l net.Listener) error {
+	limited := newListener(l, g.limits)
+	g.mu.Lock()
+	if g.closed || g.listener != nil {
+		g.mu.Unlock()
+		_ = l.Close()
+		return errors.New("serving http: the gateway was used before")
+	}
+	g.listener = limited
+	g.mu.Unlock()
+	var err error
+	if g.tls != nil {
+		err = g.server.ServeTLS(limited, "", "")
+	} else {
+		err = g.server.Serve(limited)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving http: %w", err)
+}
+
+// Shutdown implements resource.Gateway.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	g.closed = true
+	l := g.listener
+	g.mu.Unlock()
+	err := g.server.Shutdown(ctx)
+	if err != nil { // ctx ended before everything did
+		err = g.server.Close()
+	}
+	if l != nil {
+		l.abortAll() // upgraded connections are not the server's any more
+	}
+	g.upstreams.close()
+	return err
+}
+
+// canonicalHost is a host without port, in lower case, without a final dot.
+func canonicalHost(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.Trim(host[i+1:], "0123456789") == "" {
+		host = host[:i]
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// find returns the resource that a Host names, and that host without port.
+func (g *Gateway) find(hostport string) (*policy.Resource, *Config, string) {
+	host := canonicalHost(hostport)
+	id, ok := strings.CutSuffix(host, "."+g.domain)
+	if !ok || id == "" || strings.Contains(id, ".") {
+		return nil, nil, ""
+	}
+	r, ok := g.deps.Catalog().Resource(id)
+	if !ok || r.Disabled || r.Kind.Name() != (Kind{}).Name() {
+		return nil, nil, ""
+	}
+	c, ok := r.Config.(*Config)
+	if !ok {
+		return nil, nil, ""
+	}
+	return r, c, host
+}
+
+func (g *Gateway) scheme() string {
+	if g.tls != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// ServeHTTP implements http.Handler. A panic ends its connection and nothing
+// else.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if v != http.ErrAbortHandler { //nolint:errorlint // the value itself is the signal
+			g.panics.Add(1)
+			g.log.Error("http gateway: a handler panicked", "what", fmt.Sprintf("%T", v))
+		}
+		panic(http.ErrAbortHandler)
+	}()
+	g.serve(w, r)
+}
+
+// peer returns the client's address without port.
+func peer(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// turnAway readies a connection for an answer to a request whose body nobody
+// will read: a peer that is not let in gets no time to send it.
+func turnAway(w http.ResponseWriter, r *http.Request) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(farewell))
+	_, _ = io.CopyN(io.Discard, r.Body, 4<<10) // so that most clients read the answer before a reset
+}
