@@ -81,7 +81,7 @@ var ocsfMappings = map[string]ocsfMapping{
 	TokenCreated:          {ocsfEntity, 1, "Create", ocsfLow, "API Token"},
 	TokenRevoked:          {ocsfEntity, 4, "Delete", ocsfInformational, "API Token"},
 	ServerStarted:         {ocsfLifecycle, 3, "Start", ocsfInformational, ""},
-	ProtectionOff:         {ocsfLifecycle, 7, "Disable", ocsfHigh, ""},
+	ProtectionOff:         {ocsfLifecycle, ocsfOther, "Disable Protection", ocsfHigh, ""},
 	PossibleGap:           {ocsfFinding, 1, "Create", ocsfHigh, ""},
 	Exported:              {ocsfAPI, 2, "Read", ocsfMedium, ""},
 }
@@ -175,13 +175,10 @@ func OCSF(e *Entry, reason string) map[string]any {
 
 // ocsfObjects adds what the class requires.
 func ocsfObjects(ev map[string]any, e *Entry, m ocsfMapping, reason string) {
-	subject := e.Principal
-	if subject == "" {
-		subject = e.OnBehalfOf
-	}
-	if subject == "" {
-		subject = e.Actor
-	}
+	// Principal is not in the hashed bytes: an entry that was decoded has it
+	// only where the writer repeated it in the details.
+	principal, _ := e.Details["principal"].(string)
+	subject := first(e.Principal, principal, e.OnBehalfOf, e.Actor)
 	resource := map[string]any{}
 	put(resource, "uid", e.Resource)
 	put(resource, "name", e.Resource)
@@ -200,11 +197,12 @@ func ocsfObjects(ev map[string]any, e *Entry, m ocsfMapping, reason string) {
 	case ocsfAccess, ocsfSession:
 		ev["user"] = ocsfUser(subject)
 		ev["privileges"] = []string{first(string(e.Scope), e.Grant, e.Resource)}
-		if len(resource) > 0 {
-			ev["resource"] = resource
+		if len(resource) > 0 && m.class == ocsfAccess {
+			ev["resources"] = []any{resource}
 		}
-		if e.Session != "" {
-			ev["session"] = map[string]any{"uid": e.Session}
+		if m.class == ocsfSession {
+			ev["session"] = map[string]any{"uid": first(e.Session, e.Grant)}
+			ev["dst_endpoint"] = map[string]any{"name": first(e.Resource, "Daypass")}
 		}
 	case ocsfLogin:
 		ev["user"] = ocsfUser(subject)
@@ -224,7 +222,7 @@ func ocsfObjects(ev map[string]any, e *Entry, m ocsfMapping, reason string) {
 		ocsfControl(ev, e)
 	case ocsfDatastore:
 		ev["database"] = resource
-		ev["type_id"] = 1 // relational
+		ev["type_id"], ev["type"] = 1, "Database"
 		ocsfControl(ev, e)
 	case ocsfAPI:
 		ev["api"] = map[string]any{"operation": e.Type, "service": map[string]any{"name": first(e.Resource, "Daypass")}}
