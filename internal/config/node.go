@@ -128,7 +128,7 @@ func Find(root ast.Node, path ...string) ast.Node {
 var (
 	plainInteger = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 	plainNumber  = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$|^[-+]?0[xob][0-9a-fA-F_]+$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$`)
-	plainBoolean = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|y|n)$`)
+	plainBoolean = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off)$`)
 )
 
 // maxInteger is the largest whole number that JSON carries exactly (RFC 8785).

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/daypass/daypass/internal/config"
@@ -93,7 +92,14 @@ func (s fakeScope) CEL() any { return s }
 
 var kinds = []Kind{fakeKind{"postgres"}, fakeKind{"http"}}
 
-func parse(t testing.TB, src string) *Catalog {
+// fataler is a *testing.T, a *testing.B, a *testing.F or a *rapid.T.
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func parse(t fataler, src string) *Catalog {
 	t.Helper()
 	c, err := Parse([]byte(src), kinds)
 	if err != nil {
