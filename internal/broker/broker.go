@@ -27,6 +27,7 @@ const (
 	TooMany                  // 429
 	Unavailable              // 503
 	Unauthorized             // 401
+	Malformed                // 400
 )
 
 // Error is a refusal. Its message is a sentence that says what to do next; it

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/daypass/daypass/internal/cli"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/daemon"
+	"github.com/daypass/daypass/internal/policy"
+)
+
+// serveCmd runs the server.
+func serveCmd() *cobra.Command {
+	var file string
+	var json bool
+	c := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run the server",
+		Long: `Run the server with the configuration in FILE. SIGHUP reads the catalog again;
+SIGTERM ends it: new calls are refused, open connections are cut at their end
+or after 30 s.`,
+		Example: "  daypass serve --config /etc/daypass/daypass.yaml",
+		Args:    cobra.NoArgs,
+		GroupID: cli.GroupOperate,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return cli.Usage("say which configuration to serve: daypass serve --config FILE")
+			}
+			cfg, err := config.Load(file)
+			if err != nil {
+				return err
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if json {
+				log = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
+			}
+			return run(cmd.Context(), daemon.Options{Config: cfg, Log: log})
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "the server's `file`")
+	c.Flags().BoolVar(&json, "log-json", false, "write the log as JSON lines")
+	return c
+}
+
+// run serves until a signal or a failure.
+func run(ctx context.Context, o daemon.Options) error {
+	hang := make(chan os.Signal, 1)
+	notifyHangup(hang)
+	defer signal.Stop(hang)
+	// The command's context ends at the first signal; the server is shut down
+	// by hand then, so it must not end with it.
+	d, err := daemon.Start(context.WithoutCancel(ctx), o)
+	if err != nil {
+		return err
+	}
+	o.Log.Info("serving", "api", d.URL(), "http_gateway", d.GatewayAddr("http"), "version", version)
+	for {
+		select {
+		case <-hang:
+			if err := d.Reload(ctx); err != nil {
+				o.Log.Error("the catalog was not applied; the one in force stays", "error", err)
+			} else {
+				o.Log.Info("the catalog is applied")
+			}
+		case err := <-d.Failed():
+			// Nothing is acknowledged any more; a supervisor starts us again.
+			return fmt.Errorf("stopped: %w", err)
+		case <-ctx.Done():
+			o.Log.Info("shutting down", "drain", daemon.Drain)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), daemon.Drain)
+			defer cancel()
+			again := make(chan os.Signal, 1)
+			signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+			go func() { <-again; cancel() }()
+			return d.Shutdown(ctx)
+		}
+	}
+}
+
+// configCmd checks files.
+func configCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use: "config", Short: "Check configuration files", GroupID: cli.GroupOperate,
+		Example: "  daypass config check daypass.yaml",
+		RunE: func(*cobra.Command, []string) error {
+			return cli.Usage("say what to do with it: daypass config check FILE")
+		},
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a server configuration and its catalog, strictly",
+		Long: `Check a server configuration and the catalog it names. Every error is printed
+as file:line:column. Nothing is started and nothing is changed.`,
+		Example: "  daypass config check /etc/daypass/daypass.yaml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := config.Load(args[0])
+			if err != nil {
+				return err
+			}
+			for _, w := range cfg.Warnings() {
+				fmt.Fprintln(cmd.OutOrStdout(), "warning:", w)
+			}
+			if cfg.Catalog == "" {
+				fmt.Fprintln(cmd.OutOrStdout(), args[0]+": good; the catalog is managed over the API")
+				return nil
+			}
+			source, err := os.ReadFile(cfg.Catalog)
+			if err != nil {
+				return fmt.Errorf("reading the catalog: %w", err)
+			}
+			cat, err := policy.Parse(source, daemon.PolicyKinds())
+			var problems policy.Problems
+			if errors.As(err, &problems) {
+				lines := make([]error, 0, len(problems))
+				for _, p := range problems {
+					lines = append(lines, fmt.Errorf("%s:%d:%d: %s", cfg.Catalog, p.Line, p.Column, p.Message))
+				}
+				return errors.Join(lines...)
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: good\n%s: good, %d principals, %d resources, version %s\n", args[0], cfg.Catalog, len(cat.Principals()), len(cat.Resources()), cat.Version())
+			return nil
+		},
+	})
+	return c
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/daypass/daypass/internal/cli"
+	"github.com/daypass/daypass/internal/demo"
+)
+
+// startCmds are the commands that start a server.
+func startCmds() []*cobra.Command { return []*cobra.Command{serveCmd(), devCmd(), demoCmd()} }
+
+// demoCmd tells the whole story.
+func demoCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo",
+		Short: "See the whole story in half a minute: on loopback, in a temporary folder",
+		Long: `Start a server and a small HTTP service of orders on loopback, in a temporary
+folder, and tell the story of a request: denied, asked, decided, used, ended;
+approved by people, revoked, and proven. Nothing is left behind.`,
+		Example: "  daypass demo",
+		Args:    cobra.NoArgs,
+		GroupID: cli.GroupOperate,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), 90*time.Second)
+			defer cancel()
+			color := term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
+			return demo.Story(ctx, os.Stdout, color)
+		},
+	}
+}
+
+// devCmd keeps the same cast running.
+func devCmd() *cobra.Command {
+	var o demo.Options
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a ready server for trying things, with people, a service and a policy",
+		Long: `Run a server with seeded people, resources and policy, on loopback only, and
+print its URLs and everybody's tokens. With --data the folder is kept and used
+again; its store is marked, and daypass serve refuses it.`,
+		Example: "  daypass dev\n  daypass dev -o json > dev.json",
+		Args:    cobra.NoArgs,
+		GroupID: cli.GroupOperate,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+			w, err := demo.Start(context.WithoutCancel(cmd.Context()), o)
+			if err != nil {
+				return err
+			}
+			defer w.Close()
+			format, err := cmd.Flags().GetString("output")
+			if err != nil {
+				return err
+			}
+			if err := w.PrintReady(os.Stdout, format == "json"); err != nil {
+				return err
+			}
+			select {
+			case err := <-w.Failed():
+				return fmt.Errorf("stopped: %w", err)
+			case <-cmd.Context().Done():
+				return nil
+			}
+		},
+	}
+	c.Flags().StringVar(&o.Folder, "data", "", "keep everything in this `folder` (default: a temporary one, removed at the end)")
+	c.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:7400", "loopback `address` of the API")
+	c.Flags().StringVar(&o.Gateway, "gateway", "127.0.0.1:7480", "loopback `address` of the HTTP gateway")
+	return c
+}

@@ -1,0 +1,303 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/clock"
+	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/live"
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// Sessions are the live connections of all gateways.
+type Sessions interface {
+	Sessions() []api.Session
+	Kill(id string) bool
+}
+
+// Limits bound what requesters may cost (CONTRACT §3).
+type Limits struct {
+	RequestTTL       time.Duration // how long a request may wait where its rule does not say
+	MaxSkew          time.Duration // by how much the wall clock may be behind effective time
+	RevocationBound  time.Duration // R of the invariants
+	PendingResource  int           // requests of one requester for one resource
+	PendingRequester int
+	FirstUseDurable  bool
+}
+
+// Config is what a Broker needs. Everything is required but Connect,
+// Connectors and Sessions.
+type Config struct {
+	Store     sqlstore.Store
+	Clock     *clock.Clock
+	Index     *live.Index
+	Keys      *credential.Keyring
+	AuditKey  string // verifier key of the audit log's checkpoints
+	Kinds     []policy.Kind
+	PublicURL string // the issuer of JWTs and the base of all links
+	Limits    Limits
+	Managed   bool     // the catalog is a file: PUT is refused
+	Notifiers []string // names of the notifiers that are configured
+	Log       *slog.Logger
+	// Connectors names the kinds whose grants must be made real in a target.
+	Connectors map[string]bool
+	// Connect tells how to use a grant of a resource.
+	Connect func(*policy.Resource, api.Grant) api.Connect
+}
+
+// Broker is the only writer. It is safe for concurrent use.
+type Broker struct {
+	cfg      Config
+	sessions Sessions
+
+	// gate keeps a change of the catalog or of the issuing switch alone in its
+	// commit group, so that no decision sees half of it (A19).
+	gate    sync.RWMutex
+	state   atomic.Pointer[state]
+	issuing atomic.Bool
+	broken  atomic.Pointer[string] // why the store takes nothing more
+
+	tokens   tokenIndex
+	old      compiled // catalogs of earlier versions
+	inflight inflight
+	hub      hub
+	recorder *recorder
+	cursors  cursorKey
+}
+
+// state is what decisions rest on beside the store. It is replaced, never
+// changed.
+type state struct {
+	catalog      *policy.Catalog
+	incarnations map[string]string
+	appliedAt    time.Time
+	appliedBy    string
+}
+
+// Settings that the store keeps.
+const (
+	settingIssuing   = "issuing"
+	settingCursorKey = "cursor_key"
+	settingRunning   = "running"
+)
+
+// Open loads what the store holds and puts every live grant into the index.
+// Nothing is served before it returns.
+func Open(ctx context.Context, cfg Config) (*Broker, error) {
+	b := &Broker{cfg: cfg}
+	b.hub.init()
+	b.recorder = newRecorder(b)
+	var unclean bool
+	err := cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
+		var err error
+		unclean, err = b.load(tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("loading the state: %w", err)
+	}
+	go b.recorder.run()
+	started := &audit.Entry{Type: audit.ServerStarted, Actor: "system:daypass", Outcome: audit.Allowed, Details: map[string]any{"catalog": b.catalog().Version()}}
+	if err := b.started(ctx, started, unclean); err != nil {
+		b.recorder.close()
+		return nil, fmt.Errorf("recording the start: %w", err)
+	}
+	return b, nil
+}
+
+// load reads the catalog in force, tokens, switches, and the live grants.
+func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
+	st := &state{catalog: policy.Empty(), incarnations: map[string]string{}}
+	row, err := tx.Catalog()
+	switch {
+	case err == nil:
+		// A catalog that no longer parses (a kind is gone) must not be
+		// replaced by something more generous: nothing is allowed until it is
+		// mended.
+		cat, err := policy.Parse(row.Canonical, b.cfg.Kinds)
+		if err != nil {
+			return false, fmt.Errorf("the stored catalog %s: %w", row.Version, err)
+		}
+		st = &state{catalog: cat, incarnations: row.Incarnations, appliedAt: row.AppliedAt, appliedBy: row.AppliedBy}
+	case !errors.Is(err, sqlstore.ErrNotFound):
+		return false, err
+	}
+	b.state.Store(st)
+	off, err := tx.Setting(settingIssuing)
+	if err != nil {
+		return false, err
+	}
+	b.issuing.Store(off != "off")
+	if err := b.loadCursorKey(tx); err != nil {
+		return false, err
+	}
+	tokens, err := tx.Tokens("")
+	if err != nil {
+		return false, err
+	}
+	b.tokens.load(st.catalog, tokens)
+	running, err := tx.Setting(settingRunning)
+	if err != nil {
+		return false, err
+	}
+	if err := tx.PutSetting(settingRunning, "yes"); err != nil {
+		return false, err
+	}
+	return running == "yes", b.loadLive(tx)
+}
+
+// loadLive fills the index with the grants that may give access, and with
+// those that ended last, so that a denial can say when.
+func (b *Broker) loadLive(tx *sqlstore.Tx) error {
+	ended, err := tx.Requests(sqlstore.RequestFilter{GrantStates: []access.GrantState{access.Ended, access.Ending}, Limit: 1000})
+	if err != nil {
+		return err
+	}
+	for i := len(ended) - 1; i >= 0; i-- {
+		r := ended[i]
+		b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
+	}
+	active, err := tx.Requests(sqlstore.RequestFilter{GrantStates: []access.GrantState{access.Active}})
+	if err != nil {
+		return err
+	}
+	for _, r := range active {
+		b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
+	}
+	creds, err := tx.Credentials("")
+	if err != nil {
+		return err
+	}
+	for _, c := range creds {
+		b.cfg.Index.PutCredential(indexed(c))
+	}
+	for i := len(ended) - 1; i >= 0; i-- {
+		creds, err := tx.Credentials(ended[i].Grant.ID)
+		if err != nil {
+			return err
+		}
+		for _, c := range creds {
+			b.cfg.Index.PutCredential(indexed(c))
+		}
+		b.buryGrant(ended[i].Grant)
+	}
+	return nil
+}
+
+// started writes the entries of a start: where the last run did not end
+// cleanly, entries of its last moments may be missing.
+func (b *Broker) started(ctx context.Context, e *audit.Entry, unclean bool) error {
+	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
+		now := b.now()
+		if unclean {
+			mark, err := tx.ClockMark()
+			if err != nil {
+				return err
+			}
+			gap := &audit.Entry{ID: credential.NewID("evt"), Time: now, Type: audit.PossibleGap, Actor: "system:daypass", Outcome: audit.Failed, Source: audit.Source{Channel: "system"},
+				Details: map[string]any{"from": api.TimeOf(mark.At.Add(-flushEvery)).String(), "to": api.TimeOf(now).String(),
+					"what": "the last run ended without a shutdown: access entries of its last moments may be missing"}}
+			if err := tx.Append(sqlstore.Record{Entry: gap}); err != nil {
+				return err
+			}
+		}
+		e.ID, e.Time, e.Source = credential.NewID("evt"), now, audit.Source{Channel: "system"}
+		return tx.Append(sqlstore.Record{Entry: e})
+	})
+}
+
+// UseSessions tells the broker of the gateways' sessions. It is called once,
+// before anything is served.
+func (b *Broker) UseSessions(s Sessions) { b.sessions = s }
+
+// Close records a clean end: it flushes what was recorded and ends all waiting.
+func (b *Broker) Close(ctx context.Context) error {
+	b.hub.close()
+	b.recorder.close()
+	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
+		e := &audit.Entry{ID: credential.NewID("evt"), Time: b.now(), Type: audit.ServerStopped, Actor: "system:daypass", Outcome: audit.Allowed, Source: audit.Source{Channel: "system"}}
+		if err := tx.Append(sqlstore.Record{Entry: e}); err != nil {
+			return err
+		}
+		return tx.PutSetting(settingRunning, "no")
+	})
+}
+
+// Moved returns a channel that is closed at the next commit.
+func (b *Broker) Moved() <-chan struct{} { return b.hub.wait() }
+
+func (b *Broker) catalog() *policy.Catalog { return b.state.Load().catalog }
+
+// CatalogInForce returns the catalog in force: gateways ask it for upstreams.
+func (b *Broker) CatalogInForce() *policy.Catalog { return b.catalog() }
+
+// Incarnation returns the incarnation of a resource in the catalog in force.
+func (b *Broker) Incarnation(resource string) string { return b.state.Load().incarnations[resource] }
+
+// now is effective time as the domain keeps it: UTC, whole milliseconds.
+func (b *Broker) now() time.Time { return b.cfg.Clock.Now().UTC().Truncate(time.Millisecond) }
+
+// Ready says why the server cannot do its work; nil when it can.
+func (b *Broker) Ready() error {
+	if why := b.broken.Load(); why != nil {
+		return errors.New(*why)
+	}
+	if err := b.recorder.ready(); err != nil {
+		return fmt.Errorf("the audit log: %w", err)
+	}
+	if err := b.cfg.Keys.Ready(); err != nil {
+		return fmt.Errorf("the signing keys: %w", err)
+	}
+	return b.skewed()
+}
+
+// skewed reports a wall clock that is behind effective time: it was set back
+// here, or forward before. Ends go on by effective time; nothing new is given.
+func (b *Broker) skewed() error {
+	if d := b.cfg.Clock.Behind(); d > b.cfg.Limits.MaxSkew {
+		return fmt.Errorf("the clock is %s behind the time that was already reached; set it right (grants go on ending on time meanwhile, and nothing new is issued)", api.FormatDuration(d))
+	}
+	return nil
+}
+
+// Fail makes the broker answer nothing but refusals from now on.
+func (b *Broker) Fail(why string) { b.broken.CompareAndSwap(nil, &why) }
+
+// Caller of Daypass itself.
+var (
+	systemConfig = identity.System("config")
+	systemWorker = identity.System("worker")
+)
+
+// SystemConfig is who applies the catalog that a file holds.
+func SystemConfig() identity.Caller { return systemConfig }
+
+func (b *Broker) loadCursorKey(tx *sqlstore.Tx) error {
+	s, err := tx.Setting(settingCursorKey)
+	if err != nil {
+		return err
+	}
+	if s == "" {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // never fails (crypto/rand)
+		s = hex.EncodeToString(key)
+		if err := tx.PutSetting(settingCursorKey, s); err != nil {
+			return err
+		}
+	}
+	b.cursors.key, err = hex.DecodeString(s)
+	return err
+}

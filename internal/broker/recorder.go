@@ -1,0 +1,237 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// High-rate entries are written in batches (CONTRACT §7).
+const (
+	flushEvery = 50 * time.Millisecond
+	flushSize  = 512
+	// backlog bounds what waits for a slow or full disk; beyond it the writer
+	// blocks, and after recordWait refuses.
+	backlog    = 16 * flushSize
+	recordWait = 2 * time.Second
+)
+
+// recorder makes entries of accesses durable, in batches of one leaf each.
+type recorder struct {
+	b     *Broker
+	queue chan queued
+	stop  chan struct{}
+	done  chan struct{}
+	once  sync.Once
+
+	mu      sync.Mutex
+	failure error
+	counts  map[countKey]int
+}
+
+type queued struct {
+	record sqlstore.Record
+	done   chan<- error // nil: nobody waits
+}
+
+// countKey groups denials that name no principal.
+type countKey struct{ kind, source, channel, what string }
+
+// countKeys bounds the groups of one minute; the rest is counted together.
+const countKeys = 1000
+
+func newRecorder(b *Broker) *recorder {
+	return &recorder{b: b, queue: make(chan queued, backlog), stop: make(chan struct{}), done: make(chan struct{}), counts: map[countKey]int{}}
+}
+
+// Record makes an entry durable: at once and before it returns when durable is
+// set, else within 50 ms. It blocks rather than drops; an error means that the
+// access must not go on (A20).
+func (b *Broker) Record(ctx context.Context, e *audit.Entry, principal string, durable bool) error {
+	return b.recorder.record(ctx, e, principal, durable)
+}
+
+// CountDenied counts a denial of somebody who showed no valid credential.
+func (b *Broker) CountDenied(source, channel, what string) {
+	b.recorder.count(countKey{audit.AccessDeniedSummary, source, channel, what})
+}
+
+func (r *recorder) record(ctx context.Context, e *audit.Entry, principal string, durable bool) error {
+	if e.ID == "" {
+		e.ID = credential.NewID("evt")
+	}
+	if e.Time.IsZero() {
+		e.Time = r.b.now()
+	}
+	q := queued{record: sqlstore.Record{Entry: e, Principal: principal}}
+	var answer chan error
+	if durable {
+		answer = make(chan error, 1)
+		q.done = answer
+	}
+	unavailable := &Error{Kind: Unavailable, Code: "audit_unavailable", Message: "The audit log takes no entries now, so nothing is allowed. Try again in a moment.", RetryAfter: time.Second}
+	timer := time.NewTimer(recordWait)
+	defer timer.Stop()
+	select {
+	case <-r.stop:
+		return unavailable
+	default:
+	}
+	select {
+	case r.queue <- q:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return unavailable
+	case <-r.stop:
+		return unavailable
+	}
+	if !durable {
+		return nil
+	}
+	select {
+	case err := <-answer:
+		if err != nil {
+			return unavailable
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return unavailable
+	}
+}
+
+func (r *recorder) count(k countKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.counts[k]; !ok && len(r.counts) >= countKeys {
+		k.source, k.what = "elsewhere", "more than can be told apart"
+	}
+	r.counts[k]++
+}
+
+func (r *recorder) countFailed(source, channel, what string) {
+	r.count(countKey{audit.AuthFailed, source, channel, what})
+}
+
+func (r *recorder) ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failure
+}
+
+// run writes batches until close.
+func (r *recorder) run() {
+	defer close(r.done)
+	flush := time.NewTimer(flushEvery)
+	defer flush.Stop()
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
+	var batch []queued
+	for {
+		select {
+		case q := <-r.queue:
+			batch = r.drain(append(batch, q))
+			if len(batch) >= flushSize || waitedFor(batch) {
+				batch = r.write(batch)
+				flush.Reset(flushEvery)
+			}
+		case <-flush.C:
+			batch = r.write(batch)
+			flush.Reset(flushEvery)
+		case <-minute.C:
+			batch = r.summaries(batch)
+		case <-r.stop:
+			batch = r.summaries(r.drain(batch))
+			for range 3 { // a full disk may still have its reserve by then
+				if batch = r.write(batch); len(batch) == 0 {
+					return
+				}
+			}
+			return
+		}
+	}
+}
+
+// drain adds what waits, without blocking, up to one batch.
+func (r *recorder) drain(batch []queued) []queued {
+	for len(batch) < flushSize {
+		select {
+		case q := <-r.queue:
+			batch = append(batch, q)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+func waitedFor(batch []queued) bool {
+	for _, q := range batch {
+		if q.done != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// write commits a batch as one leaf and returns what must be tried again: the
+// entries of a full disk, which nobody waits for any more.
+func (r *recorder) write(batch []queued) []queued {
+	if len(batch) == 0 {
+		return batch[:0]
+	}
+	records := make([]sqlstore.Record, len(batch))
+	for i, q := range batch {
+		records[i] = q.record
+	}
+	err := r.b.cfg.Store.Update(context.Background(), sqlstore.Normal, func(tx *sqlstore.Tx) error {
+		return tx.AppendBatch(records)
+	})
+	r.mu.Lock()
+	r.failure = err
+	r.mu.Unlock()
+	var again []queued
+	for _, q := range batch {
+		if q.done != nil {
+			q.done <- err
+		} else if errors.Is(err, sqlstore.ErrFull) {
+			again = append(again, q)
+		}
+	}
+	if err != nil && !errors.Is(err, sqlstore.ErrFull) {
+		r.b.cfg.Log.Error("audit entries could not be written", "entries", len(batch), "error", err)
+	}
+	if len(again) > 0 {
+		time.Sleep(flushEvery) // the queue fills meanwhile, and blocks
+	}
+	return again
+}
+
+// summaries turns the counts of the last minute into entries.
+func (r *recorder) summaries(batch []queued) []queued {
+	r.mu.Lock()
+	counts := r.counts
+	r.counts = map[countKey]int{}
+	r.mu.Unlock()
+	for k, n := range counts {
+		e := &audit.Entry{
+			ID: credential.NewID("evt"), Time: r.b.now(), Type: k.kind, Actor: audit.Anonymous, Outcome: audit.Denied,
+			Source: audit.Source{IP: k.source, Channel: k.channel}, Details: map[string]any{"count": n, "what": k.what, "over": "1m"},
+		}
+		batch = append(batch, queued{record: sqlstore.Record{Entry: e}})
+	}
+	return batch
+}
+
+// close writes what is left and ends the recorder.
+func (r *recorder) close() {
+	r.once.Do(func() { close(r.stop) })
+	<-r.done
+}

@@ -1,0 +1,108 @@
+package broker
+
+import (
+	"slices"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/policy"
+)
+
+// who answers what one caller may see and do, by the catalog in force.
+type who struct {
+	b   *Broker
+	cat *policy.Catalog
+	c   identity.Caller
+}
+
+func (b *Broker) who(c identity.Caller) who { return who{b: b, cat: b.catalog(), c: c} }
+
+func (w who) admin() bool {
+	p, ok := w.cat.Principal(w.c.Principal)
+	return ok && p.Admin && enabled(w.cat, p.ID)
+}
+
+func (w who) auditor() bool {
+	p, ok := w.cat.Principal(w.c.Principal)
+	return ok && (p.Auditor || p.Admin) && enabled(w.cat, p.ID)
+}
+
+// owns reports whether the caller is among the owners of a resource.
+func (w who) owns(resource string) bool { return w.cat.Owns(w.c.Principal, resource) }
+
+// self reports whether the request is the caller's own.
+func (w who) self(r *access.Request) bool { return r.Content.Requester == w.c.Principal }
+
+// ownsRequester reports whether the requester is a service or agent of the
+// caller.
+func (w who) ownsRequester(r *access.Request) bool {
+	p, ok := w.cat.Principal(r.Content.Requester)
+	return ok && p.Owner != "" && p.Owner == w.c.Principal
+}
+
+// approver reports whether the caller is an eligible approver in any stage.
+func (w who) approver(r *access.Request) bool {
+	dir := w.b.directory(w.cat, r)
+	return slices.ContainsFunc(r.Stages(), func(s access.Stage) bool {
+		return access.Eligible(dir, w.c.Principal, r.Content.Requester, s)
+	})
+}
+
+// sees reports whether the caller may know that the request exists.
+func (w who) sees(r *access.Request) bool {
+	return w.self(r) || w.ownsRequester(r) || w.auditor() || w.owns(r.Content.Resource) || w.approver(r)
+}
+
+// mayCancel: the requester, their owner, an admin.
+func (w who) mayCancel(r *access.Request) bool {
+	return w.self(r) || w.ownsRequester(r) || w.admin()
+}
+
+// mayRevoke: the grantee, their owner, the approvers, the resource's owners,
+// admins (CONTRACT §4).
+func (w who) mayRevoke(r *access.Request) bool {
+	return w.self(r) || w.ownsRequester(r) || w.admin() || w.owns(r.Content.Resource) || w.approver(r)
+}
+
+// mayVote reports whether a vote of the caller would count now.
+func (w who) mayVote(r *access.Request) bool {
+	dir := w.b.directory(w.cat, r)
+	open, ok := access.OpenStage(r, dir)
+	if r.State != access.Pending || !ok || !access.Eligible(dir, w.c.Principal, r.Content.Requester, r.Stages()[open]) {
+		return false
+	}
+	person, _ := dir.Person(w.c.Principal)
+	return !slices.ContainsFunc(r.Reviews, func(v access.Review) bool { return v.Person == person || v.By == w.c.Principal })
+}
+
+// directory is who somebody is for the approval of one request: removing
+// somebody from a group acts at once, adding somebody does not reach requests
+// that were made before (CONTRACT §4).
+type directory struct {
+	now  *policy.Catalog
+	then *policy.Catalog // when the request was made; nil when it cannot be known
+}
+
+func (b *Broker) directory(now *policy.Catalog, r *access.Request) access.Directory {
+	if r.Content.Terms.PolicyVersion == now.Version() {
+		return now
+	}
+	return directory{now: now, then: b.old.get(b, r.Content.Terms.PolicyVersion)}
+}
+
+func (u *unit) directory(r *access.Request) access.Directory {
+	return u.b.directory(u.state.catalog, r)
+}
+
+// Person implements access.Directory.
+func (d directory) Person(id string) (string, bool) { return d.now.Person(id) }
+
+// Member implements access.Directory.
+func (d directory) Member(id string, set []string) bool {
+	return d.then != nil && d.then.Member(id, set) && d.now.Member(id, set)
+}
+
+// Related implements access.Directory: once related is related.
+func (d directory) Related(a, b string) bool {
+	return d.now.Related(a, b) || d.then != nil && d.then.Related(a, b)
+}

@@ -1,0 +1,276 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// Submission is what somebody asks for. Exactly one of Role and Scope is set.
+type Submission struct {
+	Resource, Role string
+	Scope          json.RawMessage
+	Duration       time.Duration
+	Reason, Ticket string
+	StartAt        *time.Time
+}
+
+// Submit makes a request; it is decided at once where a rule says so.
+func (b *Broker) Submit(ctx context.Context, c identity.Caller, s Submission, once *Once) (View, error) {
+	return onceOf(b, ctx, c, once, func(u *unit) (View, error) { return u.submit(s, "") })
+}
+
+// DryRun says how a submission would be decided. Nothing is kept but an entry.
+func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (api.Decision, error) {
+	var decision api.Decision
+	err := b.do(ctx, c, sqlstore.Normal, func(u *unit) error {
+		_, in, err := u.asked(s)
+		if err != nil {
+			return err
+		}
+		d := u.state.catalog.Evaluate(in)
+		decision = shown(d)
+		e := entry(audit.RequestCreated, "", map[string]any{"dry_run": true, "decision": decision.Decision, "duration": api.FormatDuration(s.Duration), "principal": c.Principal})
+		e.Resource, e.Scope, e.Outcome = s.Resource, in.Scope, audit.Allowed
+		if d.Refusal != nil {
+			e.Type, e.Outcome = audit.RequestRefused, audit.Denied
+			e.Details["code"] = d.Refusal.Code
+		}
+		return u.append(e, c.Principal)
+	})
+	return decision, err
+}
+
+// shown is a policy decision as the API shows it.
+func shown(d policy.Decision) api.Decision {
+	out := api.Decision{
+		Decision: "review", Explanation: d.Explanation, Stages: []api.Stage{}, MaxDuration: api.Duration(d.Terms.MaxDuration),
+		Policy: api.Policy{Version: d.Terms.PolicyVersion, Rule: d.Terms.Rule, Guardrails: nonNil(d.Terms.Guardrails)},
+	}
+	switch {
+	case d.Refusal != nil:
+		out.Decision, out.Code = "refused", d.Refusal.Code
+	case d.Terms.Auto:
+		out.Decision = "auto"
+	}
+	for _, s := range d.Terms.Stages {
+		out.Stages = append(out.Stages, api.Stage{Name: s.Name, From: nonNil(s.From), Quorum: s.Quorum, Approvals: []string{}})
+	}
+	return out
+}
+
+// asked checks a submission's fields and turns it into what policy decides on.
+func (u *unit) asked(s Submission) (*policy.Resource, policy.Input, error) {
+	var in policy.Input
+	cat := u.state.catalog
+	if !enabled(cat, u.c.Principal) {
+		return nil, in, &Error{Kind: Unauthorized, Code: "unauthorized", Message: "This principal is disabled or no longer known."}
+	}
+	res, ok := cat.Resource(s.Resource)
+	if !ok || res.Disabled {
+		return nil, in, &Error{Kind: NotFound, Code: "not_found", Field: "body.resource", Message: fmt.Sprintf("There is no resource %q that you may ask for; list them with GET /v1/resources.", clip(s.Resource))}
+	}
+	scope, err := scopeOf(res, s)
+	if err != nil {
+		return nil, in, err
+	}
+	if s.Duration <= 0 || s.Duration > api.MaxDuration || s.Duration%time.Second != 0 {
+		return nil, in, invalid("body.duration", "Ask for a duration of more than 0 and at most 8760h, such as 15m.")
+	}
+	starts := u.now
+	if s.StartAt != nil {
+		if s.StartAt.After(u.now.Add(30 * 24 * time.Hour)) {
+			return nil, in, invalid("body.start_at", "A start lies at most 30 days ahead; ask later for a later one.")
+		}
+		if s.StartAt.After(starts) {
+			starts = *s.StartAt
+		}
+	}
+	in = policy.Input{
+		Principal: u.c.Principal, Groups: cat.Groups(u.c.Principal), Resource: res.ID, Role: s.Role, Scope: scope.JSON(),
+		Duration: s.Duration, StartsAt: starts, Now: u.now, Reason: strings.TrimSpace(s.Reason), Ticket: s.Ticket, Client: u.c.Channel,
+	}
+	return res, in, nil
+}
+
+func scopeOf(res *policy.Resource, s Submission) (policy.Scope, error) {
+	if (s.Role == "") == (len(s.Scope) == 0) {
+		return nil, invalid("body.role", "Name a role or spell a scope, one of the two.")
+	}
+	if s.Role == "" {
+		scope, err := res.Kind.ParseScope(s.Scope)
+		if err != nil {
+			return nil, invalid("body.scope", "This is not a scope of the kind %s: %s.", res.Kind.Name(), err)
+		}
+		return scope, nil
+	}
+	names := []string{}
+	for _, role := range res.Roles {
+		if role.Name == s.Role {
+			return role.Scope, nil
+		}
+		names = append(names, role.Name)
+	}
+	return nil, invalid("body.role", "%s has no role %q; it has: %s.", res.ID, clip(s.Role), strings.Join(names, ", "))
+}
+
+// submit makes a request. extends is the grant that it lengthens, if any.
+func (u *unit) submit(s Submission, extends string) (View, error) {
+	res, in, err := u.asked(s)
+	if err != nil {
+		return View{}, err
+	}
+	refusal := func(e *Error) error {
+		return u.refuse(&audit.Entry{Type: audit.RequestRefused, Resource: res.ID, Scope: in.Scope,
+			Details: map[string]any{"duration": api.FormatDuration(s.Duration), "principal": u.c.Principal}}, u.c.Principal, e)
+	}
+	d := u.state.catalog.Evaluate(in)
+	if d.Refusal != nil {
+		e := &Error{Kind: Forbidden, Code: d.Refusal.Code, Message: d.Refusal.Message}
+		if d.Refusal.Field != "" {
+			e.Field = "body." + d.Refusal.Field
+		}
+		return View{}, refusal(e)
+	}
+	if !d.Terms.Auto || u.b.issuing.Load() {
+		if err := u.pendingLimits(res.ID); err != nil {
+			return View{}, refusal(err)
+		}
+	}
+	if d.Terms.Auto {
+		if err := u.b.skewed(); err != nil {
+			return View{}, &Error{Kind: Unavailable, Code: "clock_skewed", Message: "The server cannot grant anything now: " + err.Error() + ".", RetryAfter: time.Minute}
+		}
+	}
+	u.fillTerms(&d.Terms)
+	content := access.Content{
+		Requester: u.c.Principal, Resource: res.ID, Incarnation: u.state.incarnations[res.ID], Kind: res.Kind.Name(),
+		Role: s.Role, Scope: in.Scope, Duration: s.Duration, StartAt: s.StartAt, Extends: extends, Terms: d.Terms,
+	}
+	if content.StartAt != nil && !content.StartAt.After(u.now) {
+		content.StartAt = nil
+	}
+	if content.ReasonDigest, err = u.text(in.Reason, u.c.Principal); err != nil {
+		return View{}, err
+	}
+	if content.TicketDigest, err = u.text(in.Ticket, u.c.Principal); err != nil {
+		return View{}, err
+	}
+	request := credential.NewID("req")
+	u.fresh = map[string]policy.Input{request: in}
+	r, err := u.run(nil, access.Submit{ID: request, GrantID: credential.NewID("grt"), Content: content}, detail{words: in.Reason})
+	if err != nil {
+		var refused *access.Error
+		if errors.As(err, &refused) {
+			return View{}, refusal(domainError(refused))
+		}
+		return View{}, err
+	}
+	in.Reason, in.Ticket = "", "" // they are kept apart, where they can be erased
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return View{}, err
+	}
+	if err := u.tx.PutInput(r.ID, raw); err != nil {
+		return View{}, err
+	}
+	return u.view(r)
+}
+
+// pendingLimits bounds what waits for reviews of one requester.
+func (u *unit) pendingLimits(resource string) *Error {
+	all, here, err := u.tx.CountPending(u.c.Principal, resource)
+	limits := u.b.cfg.Limits
+	switch {
+	case err != nil:
+		return &Error{Kind: Unavailable, Code: "unavailable", Message: "The number of your pending requests could not be read. Try again."}
+	case here >= limits.PendingResource:
+		return &Error{Kind: TooMany, Code: "too_many_pending", RetryAfter: time.Minute, Message: fmt.Sprintf("You have %d requests waiting for %s; cancel some or wait for their reviews.", here, resource)}
+	case all >= limits.PendingRequester:
+		return &Error{Kind: TooMany, Code: "too_many_pending", RetryAfter: time.Minute, Message: fmt.Sprintf("You have %d requests waiting; cancel some or wait for their reviews.", all)}
+	}
+	return nil
+}
+
+// text keeps personal text beside the log and returns its digest.
+func (u *unit) text(text, subject string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	var salt [16]byte
+	_, _ = rand.Read(salt[:]) // never fails (crypto/rand)
+	digest := audit.NewText(salt, text).Digest
+	return digest, u.tx.PutText(digest, salt, text, subject)
+}
+
+// input returns the decision input of r as it was asked.
+func (u *unit) input(r *access.Request) (policy.Input, error) {
+	if in, ok := u.fresh[r.ID]; ok {
+		return in, nil
+	}
+	var in policy.Input
+	raw, err := u.tx.Input(r.ID)
+	if err != nil {
+		return in, fmt.Errorf("the decision input of %s: %w", r.ID, err)
+	}
+	if err := json.Unmarshal(raw, &in); err != nil {
+		return in, fmt.Errorf("the decision input of %s: %w", r.ID, err)
+	}
+	return in, nil
+}
+
+func (u *unit) view(r *access.Request) (View, error) {
+	return who{b: u.b, cat: u.state.catalog, c: u.c}.view(u.tx, r)
+}
+
+func invalid(field, format string, args ...any) *Error {
+	return &Error{Kind: Invalid, Code: "invalid_field", Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+func notFound(what string) *Error {
+	return &Error{Kind: NotFound, Code: "not_found", Message: what + " does not exist, or you may not see it."}
+}
+
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "…"
+	}
+	return s
+}
+
+// domainError turns a refusal of the domain into one of the API.
+func domainError(e *access.Error) *Error {
+	out := &Error{Code: string(e.Code), Message: e.Message}
+	if e.Field != "" {
+		out.Field = "body." + e.Field
+	}
+	switch e.Code {
+	case access.CodeSelfApproval, access.CodeNotAnApprover:
+		out.Kind = Forbidden
+	case access.CodeLimitReached:
+		out.Kind = Forbidden
+	case access.CodeAlreadyDecided, access.CodeStageNotOpen, access.CodeAlreadyVoted, access.CodeNotActive:
+		out.Kind = Conflict
+	case access.CodeContentChanged:
+		out.Kind = Precondition
+	case access.CodeInvalidField:
+		out.Kind = Invalid
+	case access.CodeIssuingOff:
+		out.Kind, out.RetryAfter = Unavailable, time.Minute
+	default:
+		out.Kind, out.Code = Unavailable, "unavailable"
+	}
+	return out
+}

@@ -1,0 +1,188 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/live"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// tickBatch is how many requests one transaction lets time act on.
+const tickBatch = 200
+
+// Due lets time act on every request whose deadline has come, and returns the
+// next deadline, zero for none. Access does not depend on it: what has expired
+// gives no access whether or not Due ran.
+func (b *Broker) Due(ctx context.Context) (next time.Time, err error) {
+	for {
+		var due []string
+		err := b.view(ctx, func(tx *sqlstore.Tx) (err error) {
+			if due, err = tx.DueRequests(b.now(), tickBatch); err != nil {
+				return err
+			}
+			next, err = tx.NextDeadline()
+			return err
+		})
+		if err != nil {
+			return time.Time{}, fmt.Errorf("reading deadlines: %w", err)
+		}
+		if len(due) == 0 {
+			return next, nil
+		}
+		moved := 0
+		err = b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
+			moved = 0
+			for _, id := range due {
+				before, err := u.tx.Request(id)
+				if err != nil {
+					return err
+				}
+				after, err := u.tick(before)
+				if err != nil {
+					return fmt.Errorf("request %s: %w", id, err)
+				}
+				if after != before {
+					moved++
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return time.Time{}, fmt.Errorf("acting on deadlines: %w", err)
+		}
+		if moved == 0 {
+			// Starts that wait for issuing to be switched on: SetIssuing wakes
+			// the worker, and a second is soon enough for the rest.
+			return b.now().Add(time.Second), nil
+		}
+	}
+}
+
+// Heartbeat keeps the clock's mark fresh while grants are live, so that a wall
+// clock set back during a crash cannot lengthen them.
+func (b *Broker) Heartbeat(ctx context.Context) error {
+	if grants, _ := b.cfg.Index.Len(); grants == 0 {
+		return nil
+	}
+	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(*sqlstore.Tx) error { return nil })
+}
+
+// Prune forgets the kept answers of idempotent calls that are over.
+func (b *Broker) Prune(ctx context.Context) error {
+	return b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) error { return u.tx.DeleteReplies(u.now.Add(-replyTTL)) })
+}
+
+// Kinds of jobs.
+const (
+	jobProvision = "provision"
+	jobRemove    = "remove"
+	jobNotify    = "notify"
+)
+
+// Job is an effect that the worker must carry out at least once.
+type Job struct {
+	ID       int64
+	Kind     string // provision, remove, notify
+	Request  string
+	Notice   string // of a notify job: what it tells
+	By       string // of a notify job: the notifier
+	Attempts int
+}
+
+// ProvisionJob, RemoveJob and NotifyJob are the kinds of jobs.
+const (
+	ProvisionJob = jobProvision
+	RemoveJob    = jobRemove
+	NotifyJob    = jobNotify
+)
+
+// jobLease is how long a claimed job is not claimed again.
+const jobLease = time.Minute
+
+// Claim leases jobs that are due, and says when the next one will be.
+func (b *Broker) Claim(ctx context.Context, limit int) (jobs []Job, next time.Time, err error) {
+	err = b.view(ctx, func(tx *sqlstore.Tx) (err error) {
+		next, err = tx.NextJob()
+		return err
+	})
+	if err != nil || next.IsZero() || next.After(b.now()) {
+		return nil, next, err
+	}
+	err = b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
+		jobs = nil
+		rows, err := u.tx.ClaimJobs(u.now, u.now.Add(jobLease), limit)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			p, err := readPayload(row.Payload)
+			if err != nil {
+				return fmt.Errorf("job %d: %w", row.ID, err)
+			}
+			jobs = append(jobs, Job{ID: row.ID, Kind: row.Kind, Request: p.Request, Notice: p.Notice, By: p.By, Attempts: row.Attempts})
+		}
+		next, err = u.tx.NextJob()
+		return err
+	})
+	return jobs, next, err
+}
+
+// Done says how a job went: nil, or the error to try again after. A connector
+// job reports to the request in the same commit.
+func (b *Broker) Done(ctx context.Context, j Job, problem error, retryAt time.Time) error {
+	return b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
+		if cmd := report(j, problem); cmd != nil {
+			r, err := u.load(j.Request)
+			if err != nil {
+				return err
+			}
+			if _, err := u.run(r, cmd, detail{}); err != nil {
+				return err
+			}
+		}
+		if problem == nil || retryAt.IsZero() {
+			return u.tx.FinishJob(j.ID)
+		}
+		return u.tx.RetryJob(j.ID, retryAt, problem.Error())
+	})
+}
+
+// report is what a connector's result means for the grant.
+func report(j Job, problem error) access.Command {
+	switch {
+	case j.Kind == jobProvision && problem == nil:
+		return access.Provisioned{}
+	case j.Kind == jobProvision && errors.Is(problem, ErrGiveUp):
+		return access.ProvisionFailed{Reason: problem.Error()}
+	case j.Kind == jobRemove && problem == nil:
+		return access.Removed{}
+	case j.Kind == jobRemove:
+		return access.RemoveFailed{Reason: problem.Error()}
+	}
+	return nil
+}
+
+// ErrGiveUp is wrapped by a provision job's error when it must not be tried
+// again.
+var ErrGiveUp = errors.New("giving up")
+
+// Target returns the grant that a connector works on.
+func (b *Broker) Target(ctx context.Context, request string) (*live.Grant, error) {
+	var g live.Grant
+	err := b.view(ctx, func(tx *sqlstore.Tx) error {
+		r, err := tx.Request(request)
+		if err != nil {
+			return err
+		}
+		if r.Grant == nil {
+			return fmt.Errorf("request %s has no grant", request)
+		}
+		g = b.liveGrant(r)
+		return nil
+	})
+	return &g, err
+}

@@ -1,0 +1,191 @@
+package broker
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// view shows a request to one caller, with its texts and its grant.
+func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
+	c := r.Content
+	v := View{Version: r.Version, Request: api.Request{
+		ID: r.ID, Revision: r.Revision, ContentHash: r.ContentHash, State: string(r.State),
+		Requester: c.Requester, Resource: c.Resource, Kind: c.Kind, Role: c.Role, Scope: c.Scope,
+		Duration: api.Duration(c.Duration), StartAt: timePtr(c.StartAt), Extends: c.Extends,
+		CreatedAt: api.TimeOf(r.CreatedAt), ApproveBy: api.TimeOf(r.ApproveBy),
+		DecidedAt: timePtr(r.DecidedAt), DecidedBy: r.DecidedBy,
+		Policy: api.Policy{Version: c.Terms.PolicyVersion, Rule: c.Terms.Rule, Guardrails: nonNil(c.Terms.Guardrails)},
+	}}
+	if p, ok := w.cat.Principal(c.Requester); ok && p.Owner != "" {
+		v.OnBehalfOf = &p.Owner
+	}
+	var err error
+	if v.Reason, err = tx.Text(c.ReasonDigest); err != nil {
+		return View{}, err
+	}
+	if v.Ticket, err = tx.Text(c.TicketDigest); err != nil {
+		return View{}, err
+	}
+	if err := w.viewStages(tx, r, &v); err != nil {
+		return View{}, err
+	}
+	owner := r
+	if c.Extends != "" {
+		if owner, err = tx.RequestOfGrant(c.Extends); err != nil {
+			return View{}, fmt.Errorf("the grant that %s extends: %w", r.ID, err)
+		}
+	}
+	if owner.Grant != nil {
+		g := w.grant(owner)
+		v.Grant = &g
+	}
+	v.Explanation = explain(r)
+	v.Actions = w.actions(r)
+	if v.Grant != nil && c.Extends == "" {
+		v.Actions = append(v.Actions, v.Grant.Actions...)
+	}
+	return v, nil
+}
+
+func (w who) viewStages(tx *sqlstore.Tx, r *access.Request, v *View) error {
+	dir := w.b.directory(w.cat, r)
+	stages := r.Stages()
+	v.Stages, v.Reviews = make([]api.Stage, 0, len(stages)), make([]api.Review, 0, len(r.Reviews))
+	for i, s := range stages {
+		shown := api.Stage{Name: s.Name, From: nonNil(s.From), Quorum: s.Quorum, Approvals: []string{}}
+		for _, vote := range r.Reviews {
+			if vote.Stage != i || vote.Decision != access.Approve {
+				continue
+			}
+			// While it can still matter, only votes that still count are shown.
+			if r.State == access.Pending && !access.Eligible(dir, vote.By, r.Content.Requester, s) {
+				continue
+			}
+			shown.Approvals = append(shown.Approvals, vote.By)
+		}
+		v.Stages = append(v.Stages, shown)
+	}
+	for _, vote := range r.Reviews {
+		comment, err := tx.Text(vote.CommentDigest)
+		if err != nil {
+			return err
+		}
+		shown := api.Review{ID: vote.ID, By: vote.By, Decision: string(vote.Decision), Comment: comment, At: api.TimeOf(vote.At)}
+		if vote.Stage >= 0 && vote.Stage < len(stages) {
+			shown.Stage = stages[vote.Stage].Name
+		}
+		if vote.Duration > 0 {
+			d := api.Duration(vote.Duration)
+			shown.Duration = &d
+		}
+		v.Reviews = append(v.Reviews, shown)
+	}
+	return nil
+}
+
+// actions lists what the caller may do with the request itself.
+func (w who) actions(r *access.Request) []string {
+	actions := []string{}
+	if r.State != access.Pending {
+		return actions
+	}
+	if w.mayVote(r) {
+		actions = append(actions, "approve", "deny")
+	}
+	if w.mayCancel(r) {
+		actions = append(actions, "cancel")
+	}
+	return actions
+}
+
+// grant shows a request's grant to one caller, by effective time: what has
+// expired is not shown as active, whether or not anything has noticed yet.
+func (w who) grant(r *access.Request) api.Grant {
+	g := r.Grant
+	shown := api.Grant{
+		ID: g.ID, Request: r.ID, Principal: r.Content.Requester, Resource: r.Content.Resource, Kind: r.Content.Kind,
+		Scope: r.Content.Scope, State: string(g.State), StartsAt: api.TimeOf(g.StartsAt), ExpiresAt: api.TimeOf(g.ExpiresAt),
+		EndedAt: timePtr(g.EndedAt), CleanupPending: g.CleanupPending, Actions: []string{},
+	}
+	if g.EndedReason != "" {
+		why := string(g.EndedReason)
+		shown.EndedReason = &why
+	}
+	running := g.State == access.Scheduled || g.State == access.Activating || g.State == access.Active
+	if running && !w.b.now().Before(g.ExpiresAt) {
+		at, why := api.TimeOf(g.ExpiresAt), string(access.EndExpired)
+		shown.EndedAt, shown.EndedReason, shown.State = &at, &why, string(access.Ended)
+		if w.b.cfg.Connectors[r.Content.Kind] && g.State != access.Scheduled {
+			shown.State = string(access.Ending)
+		}
+		return shown
+	}
+	if !running {
+		return shown
+	}
+	if w.self(r) && g.State != access.Scheduled {
+		shown.Actions = append(shown.Actions, "credential")
+	}
+	if w.mayRevoke(r) {
+		shown.Actions = append(shown.Actions, "revoke")
+	}
+	if w.self(r) {
+		shown.Actions = append(shown.Actions, "extend")
+		if res, ok := w.cat.Resource(r.Content.Resource); ok && w.b.cfg.Connect != nil {
+			c := w.b.cfg.Connect(res, shown)
+			shown.Connect = &c
+		}
+	}
+	return shown
+}
+
+// explain says in one sentence where a request stands and why.
+func explain(r *access.Request) string {
+	t := r.Content.Terms
+	switch r.State {
+	case access.Pending:
+		parts := []string{}
+		for _, s := range r.Stages() {
+			parts = append(parts, fmt.Sprintf("%d of %s (%s)", s.Quorum, strings.Join(s.From, " or "), s.Name))
+		}
+		return fmt.Sprintf("The rule %q asks for the approval of %s, until %s.", t.Rule, strings.Join(parts, ", then "), stamp(r.ApproveBy))
+	case access.Approved:
+		if t.Auto {
+			return fmt.Sprintf("Approved by the rule %q, for %s.", t.Rule, api.FormatDuration(access.Effective(r)))
+		}
+		by := []string{}
+		for _, v := range r.Reviews {
+			if v.Decision == access.Approve {
+				by = append(by, v.By)
+			}
+		}
+		return fmt.Sprintf("Approved by %s under the rule %q, for %s.", strings.Join(by, ", "), t.Rule, api.FormatDuration(access.Effective(r)))
+	case access.Denied:
+		return fmt.Sprintf("Denied by %s: %s", r.DecidedBy, r.Outcome)
+	case access.Cancelled:
+		return fmt.Sprintf("Cancelled by %s.", r.DecidedBy)
+	}
+	return "Lapsed: " + r.Outcome
+}
+
+func stamp(t time.Time) string { return api.TimeOf(t).String() }
+
+func timePtr(t *time.Time) *api.Time {
+	if t == nil {
+		return nil
+	}
+	w := api.TimeOf(*t)
+	return &w
+}
+
+func nonNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}

@@ -1,0 +1,256 @@
+// Package daemon puts a server together: it is the only place that knows every
+// part, and what tests and the command line start. Start opens the store,
+// applies the catalog, and serves; Shutdown ends it without losing an entry.
+//
+// It refuses to decide or to speak a protocol, and it refuses to start with
+// anything less than what its configuration asks for.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/clock"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/gateway"
+	"github.com/daypass/daypass/internal/live"
+	"github.com/daypass/daypass/internal/notify"
+	"github.com/daypass/daypass/internal/resource"
+	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/internal/worker"
+)
+
+// Options are what Start needs.
+type Options struct {
+	Config *config.Server
+	Log    *slog.Logger
+	// Dev marks the store as one for trying things; a store that is marked is
+	// refused without it.
+	Dev bool
+}
+
+// Daemon is a running server.
+type Daemon struct {
+	cfg     *config.Server
+	log     *slog.Logger
+	store   *sqlite.Store
+	clock   *clock.Clock
+	index   *live.Index
+	keys    *credential.Keyring
+	broker  *broker.Broker
+	guard   *gateway.Guard
+	api     *http.Server
+	apiAddr net.Addr
+	gates   []gate
+
+	closing context.CancelFunc // ends waits and streams
+	stop    context.CancelFunc // ends the worker
+	group   sync.WaitGroup     // the worker and what serves
+	failed  chan error         // of what may not fail
+	once    sync.Once
+}
+
+// gate is one gateway that is being served.
+type gate struct {
+	kind    string
+	addr    net.Addr
+	gateway resource.Gateway
+}
+
+// Start starts a server. When it returns, everything is being served.
+func Start(ctx context.Context, o Options) (d *Daemon, err error) {
+	d = &Daemon{cfg: o.Config, log: o.Log, failed: make(chan error, 8)}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	defer func() {
+		if err != nil {
+			d.abort()
+		}
+	}()
+	listeners, err := d.listen()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			listeners.close()
+		}
+	}()
+	if err := d.open(ctx, o.Dev); err != nil {
+		return nil, err
+	}
+	senders, err := notifiers(d.cfg.Notify)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openBroker(ctx, senders); err != nil {
+		return nil, err
+	}
+	for _, warning := range d.cfg.Warnings() {
+		d.log.Warn("a protection is off", "what", warning)
+		if err := d.broker.ProtectionOff(ctx, warning); err != nil {
+			return nil, fmt.Errorf("recording that a protection is off: %w", err)
+		}
+	}
+	if err := d.Reload(ctx); err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d.stop = stop
+	d.work(running, senders)
+	if err := d.serve(running, listeners); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// openBroker loads the state.
+func (d *Daemon) openBroker(ctx context.Context, senders []notify.Notifier) error {
+	key, err := d.auditKey()
+	if err != nil {
+		return err
+	}
+	names := []string{}
+	for _, s := range senders {
+		names = append(names, s.Name())
+	}
+	l := d.cfg.Limits
+	d.index = live.New(d.clock.Now)
+	d.broker, err = broker.Open(ctx, broker.Config{
+		Store: d.store, Clock: d.clock, Index: d.index, Keys: d.keys, AuditKey: key, Kinds: PolicyKinds(), PublicURL: d.cfg.PublicURL,
+		Limits: broker.Limits{RequestTTL: l.RequestTTL, MaxSkew: l.MaxSkew, RevocationBound: l.RevocationBound,
+			PendingResource: l.Pending.PerResource, PendingRequester: l.Pending.PerRequester},
+		Managed: d.cfg.Catalog != "", Notifiers: names, Log: d.log, Connectors: connected(), Connect: d.connect,
+	})
+	if err != nil {
+		return err
+	}
+	d.guard = gateway.New(d.index, d.broker, d.clock.Now, d.cfg.Audit.Strict())
+	d.broker.UseSessions(d.guard)
+	return nil
+}
+
+// Reload applies the catalog's file, if the configuration names one and its
+// content changed. What is wrong with it is the error; the catalog in force
+// then stays.
+func (d *Daemon) Reload(ctx context.Context) error {
+	if d.cfg.Catalog == "" {
+		return nil
+	}
+	source, err := os.ReadFile(d.cfg.Catalog)
+	if err != nil {
+		return fmt.Errorf("reading the catalog: %w", err)
+	}
+	_, err = d.broker.PutCatalog(ctx, broker.SystemConfig(), source, "")
+	var wrong *broker.CatalogError
+	if errors.As(err, &wrong) {
+		lines := make([]error, 0, len(wrong.Problems))
+		for _, p := range wrong.Problems {
+			lines = append(lines, fmt.Errorf("%s:%d:%d: %s", d.cfg.Catalog, p.Line, p.Column, p.Message))
+		}
+		return errors.Join(lines...)
+	}
+	return err
+}
+
+// work starts what happens without a caller.
+func (d *Daemon) work(ctx context.Context, senders []notify.Notifier) {
+	connectors := map[string]resource.Connector{}
+	for _, k := range Kinds() {
+		if c, ok := k.(resource.Connector); ok {
+			connectors[k.Name()] = c
+		}
+	}
+	d.group.Go(func() {
+		worker.Run(ctx, worker.Config{Work: d.broker, Lookup: d.broker, Connectors: connectors, Notifiers: senders, Now: d.clock.Now, Log: d.log})
+	})
+	d.group.Go(func() { d.keepCheckpoint(ctx) })
+}
+
+// connected names the kinds whose grants must be made real in a target.
+func connected() map[string]bool {
+	out := map[string]bool{}
+	for _, k := range Kinds() {
+		if _, ok := k.(resource.Connector); ok {
+			out[k.Name()] = true
+		}
+	}
+	return out
+}
+
+// Broker returns the broker, for tests and for commands in this process.
+func (d *Daemon) Broker() *broker.Broker { return d.broker }
+
+// Failed delivers the error after which the process must exit: the store
+// failed, or a listener did.
+func (d *Daemon) Failed() <-chan error { return d.failed }
+
+// fail makes the server answer nothing but refusals from now on.
+func (d *Daemon) fail(err error) {
+	if d.broker != nil {
+		d.broker.Fail("The server's storage failed and it is shutting down.")
+	}
+	select {
+	case d.failed <- err:
+	default:
+	}
+}
+
+// Drain is how long a shutdown lets open connections go on.
+const Drain = 30 * time.Second
+
+// Shutdown stops taking calls, lets what runs finish until ctx ends, then cuts
+// it, and returns when everything is written and closed.
+func (d *Daemon) Shutdown(ctx context.Context) error {
+	var errs []error
+	d.once.Do(func() {
+		d.closing()
+		for _, g := range d.gates {
+			errs = append(errs, g.gateway.Shutdown(ctx))
+		}
+		if err := d.api.Shutdown(ctx); err != nil {
+			errs = append(errs, d.api.Close())
+		}
+		d.guard.Shutdown()
+		d.stop()
+		d.group.Wait()
+		errs = append(errs, d.broker.Close(context.WithoutCancel(ctx)))
+		d.index.Close()
+		d.writeCheckpoint(context.WithoutCancel(ctx))
+		errs = append(errs, d.store.Close())
+	})
+	return errors.Join(errs...)
+}
+
+// abort closes what a failed Start has opened.
+func (d *Daemon) abort() {
+	if d.stop != nil {
+		d.stop()
+	}
+	if d.closing != nil {
+		d.closing()
+	}
+	if d.api != nil {
+		_ = d.api.Close()
+	}
+	d.group.Wait()
+	if d.broker != nil {
+		_ = d.broker.Close(context.Background())
+	}
+	if d.index != nil {
+		d.index.Close()
+	}
+	if d.store != nil {
+		_ = d.store.Close()
+	}
+}

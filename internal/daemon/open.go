@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/clock"
+	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// Files in the data folder.
+const (
+	keysFolder     = "keys"
+	auditKeyFile   = "audit.skey"      // the audit log's signing key
+	auditVKeyFile  = "audit.vkey"      // its public half, for verification
+	CheckpointFile = "checkpoint.note" // the newest signed checkpoint, for copying elsewhere
+	settingDev     = "dev"             // a store for trying things
+)
+
+// open opens keys and store and sets the clock.
+func (d *Daemon) open(ctx context.Context, dev bool) error {
+	if err := os.MkdirAll(d.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("making the data folder: %w", err)
+	}
+	now := time.Now()
+	keys, err := credential.OpenKeyring(filepath.Join(d.cfg.Data, keysFolder), now)
+	if err != nil {
+		return fmt.Errorf("opening the signing keys: %w", err)
+	}
+	d.keys = keys
+	sign, err := d.headSigner()
+	if err != nil {
+		return err
+	}
+	// The clock's mark is in the store, whose commits write it on: until it is
+	// read, nothing is committed that would write one.
+	mark := func() clock.Mark { return d.clock.Mark() }
+	d.clock = clock.New(clock.Mark{})
+	d.store, err = sqlite.Open(ctx, d.cfg.Data, sqlstore.Options{Clock: mark, SignHead: sign, Failed: d.fail})
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	return d.adopt(ctx, dev)
+}
+
+// adopt sets the clock from the store and checks what the store is for.
+func (d *Daemon) adopt(ctx context.Context, dev bool) error {
+	var marked string
+	err := d.store.View(ctx, func(tx *sqlstore.Tx) error {
+		last, err := tx.ClockMark()
+		if err != nil {
+			return err
+		}
+		d.clock = clock.New(last)
+		marked, err = tx.Setting(settingDev)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the store: %w", err)
+	case marked != "" && !dev:
+		return fmt.Errorf("%s was made by `daypass dev`, with tokens that everybody knows: use another data folder", d.cfg.Data)
+	case dev && marked == "":
+		return d.store.Update(ctx, sqlstore.Normal, func(tx *sqlstore.Tx) error {
+			head, _, err := tx.Head()
+			if err == nil && head.Seq > 0 {
+				err = fmt.Errorf("%s holds a real store; `daypass dev` needs a folder of its own", d.cfg.Data)
+			}
+			if err != nil {
+				return err
+			}
+			return tx.PutSetting(settingDev, "yes")
+		})
+	}
+	return nil
+}
+
+// headSigner returns what signs the audit log's head in each commit. The key
+// is made at the first start; its public half lies beside it.
+func (d *Daemon) headSigner() (func(audit.Head, [32]byte, time.Time) ([]byte, error), error) {
+	folder := filepath.Join(d.cfg.Data, keysFolder)
+	var public string
+	secret, err := credential.LoadOrCreateFile(folder, auditKeyFile, func() ([]byte, error) {
+		id := credential.NewID("log")
+		skey, vkey, err := audit.NewSigner("daypass/"+id, rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		public = vkey
+		return []byte(skey + "\n" + vkey + "\n"), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the audit signing key: %w", err)
+	}
+	skey, vkey, ok := bytes.Cut(bytes.TrimSpace(secret), []byte("\n"))
+	if !ok {
+		return nil, errors.New("the audit signing key: the file does not hold a key and its public half")
+	}
+	signer, err := audit.ParseSigner(string(skey))
+	if err != nil {
+		return nil, err
+	}
+	if public == "" {
+		public = string(vkey)
+	}
+	if err := writeFile(filepath.Join(d.cfg.Data, auditVKeyFile), []byte(public+"\n")); err != nil {
+		return nil, err
+	}
+	return func(h audit.Head, root [32]byte, at time.Time) ([]byte, error) {
+		return audit.SignCheckpoint(signer.Name(), h, root, signer, at)
+	}, nil
+}
+
+// auditKey is the public half of the audit log's key.
+func (d *Daemon) auditKey() (string, error) { return AuditKey(d.cfg.Data) }
+
+// AuditKey reads the public half of a data folder's audit key.
+func AuditKey(data string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(data, auditVKeyFile))
+	if err != nil {
+		return "", fmt.Errorf("reading the audit log's public key: %w", err)
+	}
+	return string(bytes.TrimSpace(b)), nil
+}
+
+// checkpointEvery is how often the newest checkpoint is put beside the store.
+const checkpointEvery = 10 * time.Second
+
+// keepCheckpoint puts the newest signed checkpoint where it can be copied to a
+// place that the operator of this machine does not control.
+func (d *Daemon) keepCheckpoint(ctx context.Context) {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			d.writeCheckpoint(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (d *Daemon) writeCheckpoint(ctx context.Context) {
+	var note []byte
+	err := d.store.View(ctx, func(tx *sqlstore.Tx) (err error) {
+		_, note, err = tx.Head()
+		return err
+	})
+	if err == nil {
+		err = writeFile(filepath.Join(d.cfg.Data, CheckpointFile), note)
+	}
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("the checkpoint could not be put beside the store", "error", err)
+	}
+}
+
+// writeFile replaces a file as a whole, or leaves it as it was.
+func writeFile(path string, content []byte) error {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, content) {
+		return nil
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(content)
+	if cerr := temp.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package demo
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Ready is what `daypass dev -o json` prints.
+type Ready struct {
+	API      string            `json:"api"`
+	Console  string            `json:"console"`
+	Gateways map[string]string `json:"gateways"`
+	Tokens   map[string]string `json:"tokens"`
+	Data     string            `json:"data"`
+}
+
+// Ready tells where everything is.
+func (w *World) Ready() Ready {
+	return Ready{API: w.API(), Console: w.API(), Gateways: map[string]string{"http": "http://" + w.Gateway()}, Tokens: w.Tokens, Data: w.Data}
+}
+
+// PrintReady tells it to a program or to a person.
+func (w *World) PrintReady(out io.Writer, asJSON bool) error {
+	ready := w.Ready()
+	if asJSON {
+		return json.NewEncoder(out).Encode(ready)
+	}
+	fmt.Fprintf(out, `Daypass is running, for trying things: on loopback only, with tokens that are
+printed here. Its store is marked, and daypass serve refuses it.
+
+  API           %s   (read it at %s/docs)
+  HTTP gateway  http://orders-api.localhost:%s
+  data          %s
+
+Be somebody:
+
+`, ready.API, ready.API, port(w.Gateway()), ready.Data)
+	for _, p := range cast {
+		fmt.Fprintf(out, "  export DAYPASS_URL=%s DAYPASS_TOKEN=%s  # %s, %s\n", ready.API, w.Tokens[p.id], p.id, p.what)
+	}
+	_, err := fmt.Fprint(out, `
+Then, as user:ana:
+
+  daypass resources
+  daypass request orders-api --role read --for 5m --reason "looking around"
+  daypass connect orders-api -- /v1/orders
+
+Ctrl-C ends it.
+`)
+	return err
+}
