@@ -38,8 +38,6 @@ type fatal interface {
 
 func newKey(t fatal, s seed) (note.Signer, string) {
 	t.Helper()
-	// The private key is derived from a seed: GenerateKey may read one byte
-	// more or less than it needs.
 	skey, vkey, err := NewSigner(testOrigin, s)
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +59,6 @@ type memory struct {
 	hashes hashes
 	leaves []Leaf
 	heads  []Head // after each append
-	marks  [][]byte
 }
 
 func newMemory(t fatal) *memory {
