@@ -32,9 +32,7 @@ func TestInterleavings(t *testing.T) {
 		"revoke by bo":   {End{By: "user:bo", Reason: EndRevoked}, noon},
 		"approve by bo2": {vote(first, "user:bo2", Approve), noon},
 	}
-	dir := town()
-	dir.person["user:fay"] = "user:fay"
-	dir.groups["group:dba"] = append(dir.groups["group:dba"], "user:fay")
+	dir := newTown()
 	var names []string
 	for name := range racers {
 		names = append(names, name)

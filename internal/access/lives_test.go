@@ -68,10 +68,16 @@ func pick[T any](t *rapid.T, from []T, label string) T {
 	return from[between(t, 0, len(from)-1, label)]
 }
 
+// newTown is the town with one more dba.
+func newTown() *people {
+	dir := town()
+	dir.person["user:fay"] = "user:fay"
+	dir.groups["group:dba"] = append(dir.groups["group:dba"], "user:fay")
+	return dir
+}
+
 func newLife(t *rapid.T) *life {
-	l := &life{t: t, now: noon, dir: town()}
-	l.dir.person["user:fay"] = "user:fay"
-	l.dir.groups["group:dba"] = append(l.dir.groups["group:dba"], "user:fay")
+	l := &life{t: t, now: noon, dir: newTown()}
 	l.f.Connector = rapid.Bool().Draw(t, "connector")
 	tm := l.terms("frozen")
 	l.f.Current = &Verdict{Terms: tm}
@@ -179,7 +185,7 @@ func (l *life) catalog() {
 	case "auto":
 		v.Terms.Auto, v.Terms.Stages = true, nil
 	case "refusal":
-		v = Verdict{Refusal: "Use a migration."}
+		v.Refusal = "Use a migration." // and terms that would be met
 	case "missing":
 		l.f.Current = nil
 		return
@@ -268,6 +274,12 @@ func (l *life) do(cmd Command) step {
 		s.after = Apply(l.r, s.events...)
 		if !bytes.Equal(image, snapshot(l.r)) {
 			l.t.Fatalf("Apply(%#v) changed its input", s.events)
+		}
+		// Somebody who decided on the same request at the same time.
+		result := snapshot(s.after)
+		Apply(l.r, Voted{Review{ID: "rev_other"}}, StagesAdded{[]Stage{stage("other", 9)}}, GrantEnding{At: noon})
+		if !bytes.Equal(result, snapshot(s.after)) {
+			l.t.Fatalf("what Apply(%#v) gave is changed by another Apply", s.events)
 		}
 	}
 	var refusal *Error

@@ -48,33 +48,42 @@ func ballots(history []step) (approvals []ballot, denied bool) {
 // covers reports whether distinct persons among the ballots can be assigned to
 // every place of the stages, each eligible when they voted and now.
 func covers(approvals []ballot, now *people, requester string, stages []Stage) bool {
-	var places []Stage
 	for _, s := range stages {
 		if s.Quorum < 1 {
-			return false
+			return false // nothing is approved by nobody
 		}
+	}
+	return shortfall(approvals, now, requester, stages) == 0
+}
+
+// shortfall is how many places no assignment can fill.
+func shortfall(approvals []ballot, now *people, requester string, stages []Stage) int {
+	var places []Stage
+	for _, s := range stages {
 		for range s.Quorum {
 			places = append(places, s)
 		}
 	}
 	used := map[string]bool{}
-	var fill func(int) bool
-	fill = func(i int) bool {
+	var fill func(int) int
+	fill = func(i int) int {
 		if i == len(places) {
-			return true
+			return 0
 		}
+		least := 1 + fill(i+1) // nobody takes this place
 		for _, b := range approvals {
 			person := now.person[b.by]
 			if used[person] || !mayVote(now, b.by, requester, places[i].From) || !votedThen(b, requester) {
 				continue
 			}
 			used[person] = true
-			if fill(i + 1) {
-				return true
-			}
+			least = min(least, fill(i+1))
 			used[person] = false
+			if least == 0 {
+				break
+			}
 		}
-		return false
+		return least
 	}
 	return fill(0)
 }

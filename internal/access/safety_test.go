@@ -57,12 +57,19 @@ func checkStep(t *rapid.T, l *life, s step) {
 			}
 		case GrantEnding:
 			checkEnding(t, s, e)
+		case GrantEnded:
+			if s.before.Grant.State != Ending && s.before.Grant.EndedReason == s.after.Grant.EndedReason {
+				t.Fatalf("a grant that was %s is ended for no reason", state(s.before))
+			}
 		case GrantExtended:
 			checkExtended(t, s, e)
+		case StagesAdded:
+			checkAdded(t, l, s, e)
 		case Voted:
 			checkVote(t, s, e.Review)
 		}
 	}
+	checkEligible(t, s)
 	if approved || started {
 		if why := unjustified(l.history, s); why != "" {
 			t.Fatalf("%#v made it %s although %s", s.cmd, state(s.after), why)
@@ -127,6 +134,27 @@ func checkExtended(t *rapid.T, s step, e GrantExtended) {
 	}
 	if e.ExpiresAt.Sub(g.ExpiresAt) != cmd.Duration || cmd.Duration <= 0 || e.ExpiresAt.Sub(g.StartsAt) > cmd.MaxTotal {
 		t.Fatalf("%#v moved the end from %v to %v", cmd, g.ExpiresAt, e.ExpiresAt)
+	}
+}
+
+// checkEligible: faces ask who may vote without voting, and are told the same.
+func checkEligible(t *rapid.T, s step) {
+	requester := s.after.Content.Requester
+	for _, st := range s.after.Stages() {
+		for _, a := range accounts {
+			if Eligible(s.dir, a, requester, st) != mayVote(s.dir, a, requester, st.From) {
+				t.Fatalf("%s is eligible in %+v on a request of %s: %v", a, st, requester, Eligible(s.dir, a, requester, st))
+			}
+		}
+	}
+}
+
+// checkAdded: what is added is what the catalog in force lacks, no more.
+func checkAdded(t *rapid.T, l *life, s step, e StagesAdded) {
+	approvals, _ := ballots(l.history)
+	lacks := shortfall(approvals, s.dir, s.after.Content.Requester, s.f.Current.Terms.Stages)
+	if lacks == 0 || quorums(e.Stages) != lacks {
+		t.Fatalf("%d votes were added where %d are missing: %+v", quorums(e.Stages), lacks, e.Stages)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestTheStricterHolds(t *testing.T) {
 			if n := quorums(r.Added); n != tt.added {
 				t.Fatalf("%d votes were added, want %d: %+v", n, tt.added, r.Added)
 			}
-			if tt.want == "denied" && (r.DecidedBy != "system:policy" || r.Outcome == "") {
+			if tt.want == "denied" && (r.DecidedBy != "system:policy" || r.Outcome == "" || tt.current.Refusal != "" && r.Outcome != tt.current.Refusal) {
 				t.Fatalf("denied by %q: %q", r.DecidedBy, r.Outcome)
 			}
 		})
