@@ -155,11 +155,18 @@ func (f *flow) cut() {
 		return
 	}
 	f.cutOff = true
+	f.cutClient(time.Now())
+	// The client's side came first: what follows makes the proxy close it
+	// properly, and nothing that was cut may look proper.
 	f.cancel()
 	if f.upstream != nil {
 		f.upstream.abort()
 	}
-	now := time.Now()
+}
+
+// cutClient ends the client's side: at once where something was sent, for the
+// rest of a response must not follow; else with time to say what happened.
+func (f *flow) cutClient(now time.Time) {
 	switch {
 	case f.hijacked, f.wrote && !f.h2:
 		f.conn.abort()
@@ -172,7 +179,6 @@ func (f *flow) cut() {
 		conn, sent := f.conn, f.conn.written.Load()
 		time.AfterFunc(farewell, func() { conn.abortIfBehind(sent, now) })
 	default:
-		// Nothing was answered yet: there is time to say what happened.
 		_ = f.control.SetReadDeadline(now)
 		_ = f.control.SetWriteDeadline(now.Add(farewell))
 	}
