@@ -104,8 +104,12 @@ func TestParseTokenRefuses(t *testing.T) {
 	if len(wide) != len(good) {
 		t.Fatalf("the overflowing token has %d bytes", len(wide))
 	}
+	foreign := []byte(good[:len(good)-sumChars]) // no digit, under a checksum that is right
+	foreign[20] = '-'
+	sum := checkDigits(foreign)
 	for name, s := range map[string]string{
-		"empty": "", "prefix alone": GrantToken, "of another kind": PrincipalToken + good[len(GrantToken):],
+		"no digit, checksum right": string(foreign) + string(sum[:]),
+		"empty":                    "", "prefix alone": GrantToken, "of another kind": PrincipalToken + good[len(GrantToken):],
 		"trailing space": good + " ", "leading space": " " + good[1:], "newline": good[:len(good)-1] + "\n", "short": good[:len(good)-1], "long": good + "0",
 		"NUL": good[:20] + "\x00" + good[21:], "not ASCII": good[:20] + "é" + good[22:], "value of 2^256": wide,
 		"base64url": good[:20] + "-_" + good[22:], "all z": "dpgt_" + strings.Repeat("z", 49),

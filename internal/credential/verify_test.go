@@ -255,6 +255,18 @@ func TestTypesAreApart(t *testing.T) {
 	refused(t, k, "an assertion's claims as at+jwt", forge(t, k, ES256, nil, string(l.payload)))
 	token, _ := NewToken(GrantToken)
 	refused(t, k, "an opaque token", token.Reveal())
+	// An assertion that says itself that it outlives its grant.
+	for grantExp, ok := range map[int64]bool{l.expires.Unix(): true, l.expires.Unix() - 1: false} {
+		p := goodPayload(t)
+		delete(p, "client_id")
+		delete(p, "authorization_details")
+		p["exp"], p["grant_exp"] = l.expires.Unix(), grantExp
+		o := optionsAt(t0)
+		o.Type = TypeAssertion
+		if _, err := k.Verify(forge(t, k, ES256, map[string]any{"typ": TypeAssertion}, asJSON(t, p)), o); (err == nil) != ok {
+			t.Errorf("grant_exp %d after exp: %v", grantExp-l.expires.Unix(), err)
+		}
+	}
 }
 
 // Attack: TOK-04, TOK-05, TOK-06
@@ -370,6 +382,14 @@ func TestSizeAndForm(t *testing.T) {
 		"header list": b64.EncodeToString([]byte(`[]`)) + ".e30.AA", "header null": b64.EncodeToString([]byte(`null`)) + ".e30.AA", "header deep": b64.EncodeToString([]byte(strings.Repeat(`{"a":`, 1000))) + ".e30.AA",
 	} {
 		refused(t, k, name, token)
+	}
+	// Signed and in order, but for its length.
+	p := goodPayload(t)
+	p["more"] = strings.Repeat("x", maxToken)
+	refused(t, k, "signed and too long", forge(t, k, ES256, nil, asJSON(t, p)))
+	p["more"] = "x"
+	if _, err := k.Verify(forge(t, k, ES256, nil, asJSON(t, p)), optionsAt(t0)); err != nil {
+		t.Errorf("the same but shorter: %v", err)
 	}
 	if n := testing.AllocsPerRun(5, func() { _, _ = k.Verify(strings.Repeat(".", 1), optionsAt(t0)) }); n > 20 {
 		t.Errorf("%v allocations to refuse a dot", n)

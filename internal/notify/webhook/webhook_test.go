@@ -88,6 +88,18 @@ func TestVerifyRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// The same signed bytes, with the borders between the parts moved.
+	keys, err := decodeSecrets(secrets(vectorSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := vectorHeader()
+	h.Set(HeaderSignature, sign(keys, "a", fmt.Sprint(vectorTime), []byte("1614265331.x")))
+	h.Set(HeaderID, "a."+fmt.Sprint(vectorTime))
+	h.Set(HeaderTimestamp, "1614265331")
+	if _, err := Verify(secrets(vectorSecret), h, []byte("x"), now); !errors.Is(err, ErrSignature) {
+		t.Errorf("borders moved: %v", err)
+	}
 	if _, err := Verify(secrets(other), vectorHeader(), []byte(vectorBody), now); !errors.Is(err, ErrSignature) {
 		t.Errorf("another secret: %v", err)
 	}
@@ -303,17 +315,23 @@ func TestSendHeedsItsContext(t *testing.T) {
 
 // An answer without an end costs a bounded read.
 func TestEndlessAnswer(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		chunk := make([]byte, 32<<10)
-		for {
+	written := make(chan int, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		chunk, n := make([]byte, 32<<10), 0
+		for n < 64<<20 { // far more than the buffers in between hold
 			if _, err := w.Write(chunk); err != nil {
-				return
+				break
 			}
+			n += len(chunk)
 		}
+		written <- n
 	}))
 	t.Cleanup(server.Close)
 	if err := sender(t, server.URL, nil).Send(t.Context(), message()); err != nil {
 		t.Error(err)
+	}
+	if n := <-written; n >= 64<<20 {
+		t.Errorf("read all of %d bytes", n)
 	}
 }
 
