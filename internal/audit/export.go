@@ -39,11 +39,18 @@ func VerifyExport(r io.Reader, opts VerifyOptions) (Report, error) {
 	} else if err := x.begin(""); err != nil {
 		return Report{}, err
 	}
-	in := bufio.NewReaderSize(r, MaxLine+1)
+	in := bufio.NewReaderSize(r, 64<<10)
+	var long []byte // a line that does not fit the reader's buffer
 	for {
 		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			return Report{}, x.fault("its line is longer than %d bytes", MaxLine)
+		if len(long) > 0 || errors.Is(err, bufio.ErrBufferFull) {
+			if long = append(long, line...); len(long) > MaxLine {
+				return Report{}, x.fault("its line is longer than %d bytes", MaxLine)
+			}
+			if errors.Is(err, bufio.ErrBufferFull) {
+				continue
+			}
+			line, long = long, long[:0]
 		}
 		if err != nil && err != io.EOF {
 			return Report{}, fmt.Errorf("reading the export: %w", err)

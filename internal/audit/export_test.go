@@ -89,6 +89,33 @@ func TestExportIsVerified(t *testing.T) {
 	}
 }
 
+// A line may be longer than any buffer on the way.
+func TestExportOfLongLines(t *testing.T) {
+	m := newMemory(t)
+	for i := range 3 {
+		e := plain(i)
+		e.Scope = must[json.RawMessage](t)(json.Marshal(map[string]string{"a": strings.Repeat(`\`, MaxValue/2-10)}))
+		e.Details = map[string]any{"a": strings.Repeat(`\`, MaxDetails/4), "b": strings.Repeat(`"`, MaxDetails/8)}
+		m.append(e)
+	}
+	export := exportOf(t, m)
+	longest := 0
+	for line := range bytes.Lines(export) {
+		longest = max(longest, len(line))
+	}
+	if longest < 80<<10 || longest > MaxLine {
+		t.Fatalf("the longest line has %d bytes", longest)
+	}
+	report, err := VerifyExport(bytes.NewReader(export), VerifyOptions{Key: m.vkey})
+	if err != nil || report.Head.Seq != 3 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	export[bytes.LastIndexByte(export[:len(export)/2], '\\')] = '/'
+	if _, err := VerifyExport(bytes.NewReader(export), VerifyOptions{Key: m.vkey}); faultOf(t, err).Seq != 2 {
+		t.Errorf("a changed byte: %v", err)
+	}
+}
+
 func unescapeHTML(t fatal, export []byte) []byte {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)

@@ -16,13 +16,13 @@ var ocsfWant = map[string]struct {
 	"request.cancelled": {3004, 99, "Cancel"}, "request.expired": {3004, 99, "Expire"}, "request.refused": {3004, 99, "Refuse"},
 	"review.recorded": {3004, 99, "Review"}, "review.refused": {3004, 99, "Refuse Review"},
 	"grant.scheduled": {3004, 99, "Schedule"}, "grant.activated": {3005, 1, "Assign Privileges"}, "grant.activation_failed": {3005, 1, "Assign Privileges"},
-	"grant.extended": {3005, 99, "Extend Privileges"}, "grant.ended": {3005, 2, "Revoke Privileges"}, "grant.cleanup_failed": {3005, 2, "Revoke Privileges"},
+	"grant.extended": {3005, 99, "Extend Privileges"}, "grant.ending": {3005, 2, "Revoke Privileges"}, "grant.ended": {3005, 2, "Revoke Privileges"}, "grant.cleanup_failed": {3005, 2, "Revoke Privileges"},
 	"credential.issued": {3004, 1, "Create"},
 	"access.allowed":    {6003, 99, "Access"}, "access.denied": {6003, 99, "Access"}, "access.denied_summary": {6003, 99, "Access"},
 	"session.started": {3003, 1, "Assign Privileges"}, "session.query": {6005, 4, "Query"}, "session.ended": {3003, 99, "End Session"},
 	"catalog.changed": {3004, 3, "Update"}, "issuing.changed": {3004, 3, "Update"}, "keys.rotated": {3004, 3, "Update"},
 	"auth.succeeded": {3002, 1, "Logon"}, "auth.failed": {3002, 1, "Logon"}, "token.created": {3004, 1, "Create"}, "token.revoked": {3004, 4, "Delete"},
-	"server.started": {6002, 3, "Start"}, "protection.off": {6002, 99, "Disable Protection"}, "audit.possible_gap": {2004, 1, "Create"}, "audit.exported": {6003, 2, "Read"},
+	"server.started": {6002, 3, "Start"}, "server.stopped": {6002, 4, "Stop"}, "protection.off": {6002, 99, "Disable Protection"}, "audit.possible_gap": {2004, 1, "Create"}, "audit.exported": {6003, 2, "Read"},
 }
 
 // ocsfRequired are the attributes that OCSF 1.8 requires of a class, beside

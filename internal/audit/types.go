@@ -18,6 +18,7 @@ const (
 	GrantActivated        = "grant.activated"         // access is on
 	GrantActivationFailed = "grant.activation_failed" // a connector could not make it real
 	GrantExtended         = "grant.extended"          // the same grant lasts longer
+	GrantEnding           = "grant.ending"            // access is off; something is still to be cleaned up at the target
 	GrantEnded            = "grant.ended"             // access is off; the reason in the details
 	GrantCleanupFailed    = "grant.cleanup_failed"    // access is off, but something is left at the target
 
@@ -41,6 +42,7 @@ const (
 	TokenRevoked  = "token.revoked"
 
 	ServerStarted = "server.started"
+	ServerStopped = "server.stopped"
 	ProtectionOff = "protection.off"     // a protection was turned off by a named setting
 	PossibleGap   = "audit.possible_gap" // after an unclean stop: batched entries of this window may be lost
 	Exported      = "audit.exported"     // somebody took entries out
@@ -49,13 +51,13 @@ const (
 var types = []string{
 	RequestCreated, RequestApproved, RequestDenied, RequestCancelled, RequestExpired, RequestRefused,
 	ReviewRecorded, ReviewRefused,
-	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnded, GrantCleanupFailed,
+	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed,
 	CredentialIssued,
 	AccessAllowed, AccessDenied, AccessDeniedSummary,
 	SessionStarted, SessionQuery, SessionEnded,
 	CatalogChanged, IssuingChanged, KeysRotated,
 	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
-	ServerStarted, ProtectionOff, PossibleGap, Exported,
+	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, Exported,
 }
 
 // Types returns every type that this version writes. A reader must take
