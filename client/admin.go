@@ -51,15 +51,10 @@ func (c *Client) SetIssuing(ctx context.Context, enabled bool) (*api.Issuing, er
 	return post[api.Issuing](ctx, c, k, err)
 }
 
-// Keys are the IDs of the signing keys now in use.
-type Keys struct {
-	KIDs []string `json:"kids"`
-}
-
 // RotateKeys makes new signing keys and returns the IDs of those in use.
-func (c *Client) RotateKeys(ctx context.Context) (*Keys, error) {
-	k, err := creating(nil, nil, "v1", "keys", "rotate")
-	return post[Keys](ctx, c, k, err)
+func (c *Client) RotateKeys(ctx context.Context) (*api.Keys, error) {
+	k, err := writing(http.MethodPost, nil, "v1", "keys", "rotate")
+	return post[api.Keys](ctx, c, k, err)
 }
 
 // Catalog returns the catalog in force and its ETag, which PutCatalog takes.

@@ -117,16 +117,10 @@ func (c *Client) auditPage(ctx context.Context, after int64) iter.Seq2[AuditLine
 	}
 }
 
-// Checkpoint is the signed head of the audit log.
-type Checkpoint struct {
-	Checkpoint string `json:"checkpoint"` // a signed note (C2SP tlog-checkpoint)
-	Key        string `json:"key"`        // the verifier key of its signature
-}
-
 // AuditCheckpoint returns the signed head of the audit log. Keep it somewhere
 // else: with it a later export can be checked for lost entries.
-func (c *Client) AuditCheckpoint(ctx context.Context) (*Checkpoint, error) {
-	return get[Checkpoint](ctx, c, "v1", "audit", "checkpoint")
+func (c *Client) AuditCheckpoint(ctx context.Context) (*api.Checkpoint, error) {
+	return get[api.Checkpoint](ctx, c, "v1", "audit", "checkpoint")
 }
 
 // AuditProof returns the proof that an entry is in the log.

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/daypass/daypass/api"
 )
 
 // Event is one server-sent event: something happened to a request or a grant
@@ -15,7 +18,16 @@ import (
 type Event struct {
 	ID   string          // resumes after this event
 	Type string          // "message" when the server named none
-	Data json.RawMessage // as it came, usually a JSON object
+	Data json.RawMessage // as it came
+}
+
+// Decode returns what the event says.
+func (e Event) Decode() (*api.StreamEvent, error) {
+	var out api.StreamEvent
+	if err := json.Unmarshal(e.Data, &out); err != nil {
+		return nil, fmt.Errorf("reading event %s: %w", e.ID, err)
+	}
+	return &out, nil
 }
 
 // Events yields what happens from now on, or since the event whose ID is

@@ -53,10 +53,15 @@ func (c *Client) openOnce(ctx context.Context, k *call) (*stream, error) {
 		body, _ := io.ReadAll(io.LimitReader(res.Body, maxLine))
 		return nil, errorOf(res.StatusCode, res.Header, body)
 	}
-	s := &stream{body: res.Body, status: res.StatusCode, cancel: cancel, ctx: ctx, idle: c.idle}
-	s.lines = bufio.NewReaderSize(res.Body, 64<<10)
-	s.timer = time.AfterFunc(c.idle, func() { cancel(errSilent) })
-	return s, nil
+	return newStream(ctx, cancel, res, c.idle), nil
+}
+
+func newStream(ctx context.Context, cancel context.CancelCauseFunc, res *http.Response, idle time.Duration) *stream {
+	return &stream{
+		body: res.Body, status: res.StatusCode, cancel: cancel, ctx: ctx, idle: idle,
+		lines: bufio.NewReaderSize(res.Body, 64<<10),
+		timer: time.AfterFunc(idle, func() { cancel(errSilent) }),
+	}
 }
 
 // next returns the next line without its end (LF or CR LF); io.EOF when the

@@ -151,7 +151,7 @@ func (a *app) keysCmd() *cobra.Command {
 				return err
 			}
 			return a.print(keys, func() {
-				for _, kid := range keys.KIDs {
+				for _, kid := range keys.Kids {
 					a.out.printf("%s\n", kid)
 				}
 			})
