@@ -172,7 +172,7 @@ type Directory interface {
 type Facts struct {
 	Now time.Time // UTC, whole milliseconds
 	// Directory is needed by CastVote and by a Tick that may start a grant.
-	// See Both for how a group that grew since the request was made is seen.
+	// It leaves out who joined a group only since the request was made.
 	Directory Directory
 	// Current is the catalog in force evaluated anew for this request. It is
 	// needed by a Submit that a rule approves by itself, by a CastVote that

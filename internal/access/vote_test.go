@@ -181,25 +181,3 @@ func TestTheSmallestDurationHolds(t *testing.T) {
 		}
 	}
 }
-
-// Someone who joined a group after the request was made is no approver of it;
-// someone who left is none at once.
-//
-// Invariant: A11
-func TestBothDirectories(t *testing.T) {
-	then, now := town(), town()
-	now.groups["group:dba"] = append(now.groups["group:dba"], "user:ed")
-	now.leave("user:di", "group:dba")
-	then.owner["user:cy"] = "user:ana"
-	delete(then.person, "user:bo2")
-	b := Both(then, now)
-	dba := stage("dba", 1, "group:dba", "user:cy")
-	for who, expected := range map[string]bool{"user:bo": true, "user:ed": false, "user:di": false, "user:cy": false, "user:bo2": false} {
-		if Eligible(b, who, "user:ana", dba) != expected {
-			t.Errorf("%s is an approver: %v, want %v", who, !expected, expected)
-		}
-	}
-	if p, ok := b.Person("user:ana2"); !ok || p != "user:ana" {
-		t.Errorf("ana2 is %q, %v", p, ok)
-	}
-}
