@@ -83,9 +83,13 @@ func (g *Gateway) Serve(l net.Listener) error {
 	limited := newListener(l, g.limits)
 	g.mu.Lock()
 	if g.closed || g.listener != nil {
+		again := !g.closed
 		g.mu.Unlock()
 		_ = l.Close()
-		return errors.New("serving http: the gateway was used before")
+		if again {
+			return errors.New("serving http: the gateway serves already")
+		}
+		return nil
 	}
 	g.listener = limited
 	g.mu.Unlock()

@@ -176,6 +176,11 @@ resources:
 	s.gw = g.(*Gateway)
 	served := make(chan error, 1)
 	go func() { served <- s.gw.Serve(l) }()
+	eventually(t, "the gateway serves", func() bool {
+		s.gw.mu.Lock()
+		defer s.gw.mu.Unlock()
+		return s.gw.listener != nil
+	})
 	t.Cleanup(func() {
 		s.guard.Shutdown()
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -243,6 +248,14 @@ func (s *site) client() *http.Client {
 	}
 	s.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// connections returns what clients have open at the gateway.
+func (s *site) connections() []*clientConn {
+	l := s.gw.listener
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.conns))
 }
 
 func (s *site) url(path string) string { return s.gw.scheme() + "://orders-api.gw.test" + path }
