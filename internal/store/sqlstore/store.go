@@ -23,8 +23,14 @@ import (
 type Store interface {
 	// Update runs fn in a write transaction. When it returns nil, all that fn
 	// wrote is durable (fsynced) and the functions given to Tx.AfterCommit
-	// have run, in commit order. When fn fails, nothing of it is kept.
-	// fn must not call the store again and must not block.
+	// have run, in commit order. When fn fails or panics, nothing of it is
+	// kept. When ctx ends before fn was begun, fn is never run; later ctx no
+	// longer matters.
+	//
+	// fn must not call the store again and must not block. It may be run a
+	// second time, after all that its first run wrote was rolled back (an Ends
+	// write that goes into the reserve), so it must set what it hands out
+	// afresh rather than add to it.
 	Update(ctx context.Context, class Class, fn func(*Tx) error) error
 	// View runs fn on a consistent snapshot that includes every Update that
 	// has returned.
@@ -47,6 +53,8 @@ const (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("changed by somebody else meanwhile")
+	ErrClosed   = errors.New("the store is closed")
+	ErrReadOnly = errors.New("this view of the store only reads")
 	// ErrFull: the disk is full. Ends may still go on; it heals by itself.
 	ErrFull = errors.New("the disk is full: only revocations, denials and expiries are taken until there is space")
 	// ErrFailed: an I/O or fsync error happened. Nothing is acknowledged any
@@ -144,6 +152,8 @@ type Event struct {
 	Leaf   audit.Leaf
 	Bytes  []byte // as hashed
 	Reason string // the text, "" when there is none or it was erased
+	// Salt ties Reason to its digest; zero when there is none.
+	Salt [16]byte
 }
 
 // Record is an entry to be appended with its index columns.
@@ -152,12 +162,15 @@ type Record struct {
 	Principal string // whose access it is about
 }
 
-// Options are what a dialect needs beside its address.
+// Options are what a dialect needs beside its address. Each may be nil.
 type Options struct {
-	// Clock's mark is written with every commit.
+	// Clock's mark is written with every commit; nil leaves the stored one.
 	Clock func() clock.Mark
 	// SignHead signs the tree head; its result is stored in the same commit.
+	// When it fails, so does every update of the group. nil stores no
+	// checkpoint.
 	SignHead func(audit.Head, [32]byte, time.Time) ([]byte, error)
-	// Failed is called once when the store has failed.
+	// Failed is called once, on a goroutine of its own, when the store has
+	// failed.
 	Failed func(error)
 }

@@ -1,145 +1,139 @@
 package sqlstore
 
 import (
-	"encoding/json"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"time"
 
-	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/clock"
+	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
-// Tx is one function's view of the store inside Update or View.
-type Tx struct{}
+// Tx is one function's view of the store inside Update or View. It must not be
+// used after that function has returned, nor by two goroutines at once.
+type Tx struct {
+	ctx      context.Context
+	q        *db.Queries
+	conn     db.DBTX // for list.go
+	log      *tree   // nil in a View
+	classify func(error) Fault
+
+	after []func()
+	wrote bool
+	over  bool
+	fault Fault // the worst that any call met, also when fn swallowed it
+	cause error
+}
+
+var errOver = errors.New("this transaction is over")
 
 // AfterCommit has f run after the commit and before Update returns, in commit
-// order. f must not block.
-func (t *Tx) AfterCommit(f func()) { panic("being written") }
+// order. f must not block. In a View it never runs.
+func (t *Tx) AfterCommit(f func()) { t.after = append(t.after, f) }
 
-// Request loads a request with its reviews and grant.
-func (t *Tx) Request(id string) (*access.Request, error) { panic("being written") }
-
-// RequestOfGrant loads the request that a grant belongs to.
-func (t *Tx) RequestOfGrant(grant string) (*access.Request, error) { panic("being written") }
-
-// PutRequest inserts r (Version 0) or replaces it if its stored version is
-// still r.Version, else ErrConflict. It moves r.Version on.
-func (t *Tx) PutRequest(r *access.Request) error { panic("being written") }
-
-// PutInput keeps the decision input of a request, once, without its texts.
-func (t *Tx) PutInput(request string, input json.RawMessage) error { panic("being written") }
-
-// Input returns what PutInput kept.
-func (t *Tx) Input(request string) (json.RawMessage, error) { panic("being written") }
-
-// Requests lists requests, newest first.
-func (t *Tx) Requests(f RequestFilter) ([]*access.Request, error) { panic("being written") }
-
-// DueRequests returns the IDs of at most limit requests whose deadline is at
-// or before now, the earliest first.
-func (t *Tx) DueRequests(now time.Time, limit int) ([]string, error) { panic("being written") }
-
-// NextDeadline returns the earliest deadline of all; zero when there is none.
-func (t *Tx) NextDeadline() (time.Time, error) { panic("being written") }
-
-// CountPending counts pending requests of requester, all and those for resource.
-func (t *Tx) CountPending(requester, resource string) (all, onResource int, err error) {
-	panic("being written")
+// read runs one query; sql.ErrNoRows becomes ErrNotFound.
+func read[T any](t *Tx, act string, f func() (T, error)) (T, error) {
+	var zero T
+	if t.over {
+		return zero, fmt.Errorf("%s: %w", act, errOver)
+	}
+	v, err := f()
+	if err != nil {
+		return zero, t.failed(act, err)
+	}
+	return v, nil
 }
 
-// PutText keeps personal text beside the log, under its salted digest.
-func (t *Tx) PutText(digest string, salt [16]byte, text, subject string) error {
-	panic("being written")
+// write runs one statement and returns how many rows it changed.
+func (t *Tx) write(act string, f func() (int64, error)) (int64, error) {
+	switch {
+	case t.over:
+		return 0, fmt.Errorf("%s: %w", act, errOver)
+	case t.log == nil:
+		return 0, fmt.Errorf("%s: %w", act, ErrReadOnly)
+	}
+	n, err := f()
+	if err != nil {
+		return 0, t.failed(act, err)
+	}
+	t.wrote = t.wrote || n > 0
+	return n, nil
 }
 
-// Text returns a text, "" when it was erased or never was.
-func (t *Tx) Text(digest string) (string, error) { panic("being written") }
+// failed notes an error of the database and says what was being done.
+func (t *Tx) failed(act string, err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	} else if fault := t.classify(err); fault > t.fault {
+		t.fault, t.cause = fault, fmt.Errorf("%s: %w", act, err)
+	}
+	return fmt.Errorf("%s: %w", act, err)
+}
 
-// PutCredential keeps a credential's hash.
-func (t *Tx) PutCredential(c Credential) error { panic("being written") }
+// one makes an error of a statement that should have changed a row and did not.
+func one(act string, n int64, err, none error) error {
+	if err == nil && n == 0 {
+		return fmt.Errorf("%s: %w", act, none)
+	}
+	return err
+}
 
-// Credentials lists the credentials of a grant; of all grants that are not
-// ended when grant is "".
-func (t *Tx) Credentials(grant string) ([]Credential, error) { panic("being written") }
+// orNone makes zero of ErrNotFound, for look-ups where none is an answer.
+func orNone[T any](v T, err error) (T, error) {
+	if errors.Is(err, ErrNotFound) {
+		var zero T
+		return zero, nil
+	}
+	return v, err
+}
 
-// MarkUsed records that a credential's first use is on record.
-func (t *Tx) MarkUsed(hash [32]byte) error { panic("being written") }
-
-// DeleteCredentials forgets the credentials of a grant that has ended.
-func (t *Tx) DeleteCredentials(grant string) error { panic("being written") }
-
-// PutToken keeps an API token's hash.
-func (t *Tx) PutToken(token Token) error { panic("being written") }
-
-// Token loads an API token by its ID.
-func (t *Tx) Token(id string) (*Token, error) { panic("being written") }
-
-// Tokens lists API tokens, of one principal or (with "") all, newest first.
-func (t *Tx) Tokens(principal string) ([]Token, error) { panic("being written") }
-
-// DeleteToken forgets an API token.
-func (t *Tx) DeleteToken(id string) error { panic("being written") }
-
-// PutCatalog makes c the catalog in force; every version is kept.
-func (t *Tx) PutCatalog(c Catalog) error { panic("being written") }
-
-// Catalog returns the catalog in force; ErrNotFound on a new store.
-func (t *Tx) Catalog() (*Catalog, error) { panic("being written") }
-
-// CatalogVersion returns the last application of a version.
-func (t *Tx) CatalogVersion(version string) (*Catalog, error) { panic("being written") }
+// ClockMark returns the clock's mark of the last commit; zero on a new store.
+func (t *Tx) ClockMark() (clock.Mark, error) {
+	m, err := orNone(read(t, "reading the clock's mark", func() (db.MarkRow, error) { return t.q.Mark(t.ctx) }))
+	if err != nil || m == (db.MarkRow{}) {
+		return clock.Mark{}, err
+	}
+	return clock.Mark{At: time.UnixMicro(m.At).UTC(), Boot: m.Boot, Up: time.Duration(m.Up) * time.Microsecond}, nil
+}
 
 // Setting returns a setting, "" when it was never set.
-func (t *Tx) Setting(key string) (string, error) { panic("being written") }
-
-// PutSetting sets one.
-func (t *Tx) PutSetting(key, value string) error { panic("being written") }
-
-// Reply returns the kept answer of an idempotent call; ErrNotFound.
-func (t *Tx) Reply(principal, route, key string) (*Reply, error) { panic("being written") }
-
-// PutReply keeps one.
-func (t *Tx) PutReply(principal, route, key string, r Reply) error { panic("being written") }
-
-// DeleteReplies forgets the answers kept before an instant.
-func (t *Tx) DeleteReplies(before time.Time) error { panic("being written") }
-
-// Enqueue adds jobs. IDs are given by the store.
-func (t *Tx) Enqueue(jobs ...Job) error { panic("being written") }
-
-// ClaimJobs leases at most limit jobs that are due at now until lease: never
-// one whose key has an earlier job, or a leased one.
-func (t *Tx) ClaimJobs(now, lease time.Time, limit int) ([]Job, error) { panic("being written") }
-
-// FinishJob removes a job that is done.
-func (t *Tx) FinishJob(id int64) error { panic("being written") }
-
-// RetryJob puts a job back, to run at an instant, with what went wrong.
-func (t *Tx) RetryJob(id int64, runAt time.Time, problem string) error { panic("being written") }
-
-// NextJob returns when the next job is due; zero when there is none.
-func (t *Tx) NextJob() (time.Time, error) { panic("being written") }
-
-// Append writes audit entries, each a leaf of its own, and gives them their
-// sequence numbers.
-func (t *Tx) Append(records ...Record) error { panic("being written") }
-
-// AppendBatch writes audit entries as one leaf.
-func (t *Tx) AppendBatch(records []Record) error { panic("being written") }
-
-// Event loads an entry by its ID.
-func (t *Tx) Event(id string) (*Event, error) { panic("being written") }
-
-// Events lists audit entries.
-func (t *Tx) Events(f EventFilter) ([]Event, error) { panic("being written") }
-
-// Head returns the log's head and its signed checkpoint.
-func (t *Tx) Head() (audit.Head, []byte, error) { panic("being written") }
-
-// Prove builds the inclusion proof of an entry against the stored checkpoint.
-func (t *Tx) Prove(id string) (leaf audit.Leaf, bytes []byte, batch, tree [][32]byte, checkpoint []byte, err error) {
-	panic("being written")
+func (t *Tx) Setting(key string) (string, error) {
+	return orNone(read(t, "reading a setting", func() (string, error) { return t.q.Setting(t.ctx, key) }))
 }
 
-// ClockMark returns the clock's mark of the last commit.
-func (t *Tx) ClockMark() (clock.Mark, error) { panic("being written") }
+// PutSetting sets one.
+func (t *Tx) PutSetting(key, value string) error {
+	_, err := t.write("keeping a setting", func() (int64, error) { return t.q.PutSetting(t.ctx, key, value) })
+	return err
+}
+
+func millis(at time.Time) int64 { return at.UnixMilli() } // rounds down, also before 1970
+
+func instant(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// optional makes NULL of a zero value.
+func optional[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// blob keeps empty bytes from becoming NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+// hash32 takes a hash out of its column.
+func hash32(b []byte) (h [32]byte, err error) {
+	if len(b) != len(h) {
+		return h, fmt.Errorf("a stored hash has %d bytes", len(b))
+	}
+	return [32]byte(b), nil
+}

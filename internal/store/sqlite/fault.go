@@ -1,0 +1,54 @@
+package sqlite
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"syscall"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// fault returns what classifies the errors of SQLite (https://sqlite.org/rescode.html).
+//
+// After a failed write or fsync the kernel may have dropped the pages while
+// SQLite, in the same process, goes on as if a later success made up for it.
+// So no I/O error is ever tried again.
+func fault(dir string) func(error) sqlstore.Fault {
+	return func(err error) sqlstore.Fault {
+		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
+			return sqlstore.Fatal
+		}
+		e, ok := errors.AsType[*sqlite.Error](err)
+		if !ok {
+			if errors.Is(err, syscall.ENOSPC) {
+				return sqlstore.Full
+			}
+			return sqlstore.Ordinary
+		}
+		switch e.Code() & 0xff {
+		case lib.SQLITE_FULL:
+			return sqlstore.Full
+		case lib.SQLITE_IOERR:
+			// The one I/O error that SQLite gives for a full disk: the index of
+			// the WAL could not grow. Nothing was written, nothing is unknown.
+			if e.Code() == lib.SQLITE_IOERR_SHMSIZE {
+				if free, ok := freeSpace(dir); ok && free < margin {
+					return sqlstore.Full
+				}
+			}
+			return sqlstore.Fatal
+		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN:
+			return sqlstore.Fatal
+		}
+		return sqlstore.Ordinary
+	}
+}
+
+func cannotOpen(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code()&0xff == lib.SQLITE_CANTOPEN || e.Code()&0xff == lib.SQLITE_READONLY)
+}

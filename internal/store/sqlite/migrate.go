@@ -1,0 +1,91 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// ErrNewerSchema says that a later version of Daypass has written the store.
+var ErrNewerSchema = errors.New("the store was written by a newer version of daypass: use that one, or restore a backup made before the upgrade")
+
+const versionTable = "schema_version"
+
+func provider(db *sql.DB) (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
+}
+
+// migrate brings the schema up to date.
+func migrate(ctx context.Context, db *sql.DB) error {
+	p, err := provider(db)
+	if err != nil {
+		return fmt.Errorf("reading the migrations: %w", err)
+	}
+	have, err := version(ctx, db)
+	if err != nil {
+		return err
+	}
+	switch latest := latest(p); {
+	case have == latest:
+		return nil
+	case have > latest:
+		return fmt.Errorf("schema %d, this version knows up to %d: %w", have, latest, ErrNewerSchema)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrating the schema: %w", err)
+	}
+	return nil
+}
+
+// known refuses, without writing, a schema that is not the one this binary
+// knows.
+func known(ctx context.Context, db *sql.DB) error {
+	p, err := provider(db)
+	if err != nil {
+		return fmt.Errorf("reading the migrations: %w", err)
+	}
+	have, err := version(ctx, db)
+	if err != nil {
+		return err
+	}
+	switch latest := latest(p); {
+	case have > latest:
+		return fmt.Errorf("schema %d, this version knows up to %d: %w", have, latest, ErrNewerSchema)
+	case have < latest:
+		return fmt.Errorf("schema %d is older than %d: start the server once to upgrade it", have, latest)
+	}
+	return nil
+}
+
+// version is the number of the last migration that was applied; 0 for none. It
+// asks the table itself, because goose would create it.
+func version(ctx context.Context, db *sql.DB) (int64, error) {
+	var n int64
+	err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = '"+versionTable+"'").Scan(&n)
+	if err == nil && n > 0 {
+		err = db.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM "+versionTable+" WHERE is_applied = 1").Scan(&n)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the schema's version: %w", err)
+	}
+	return n, nil
+}
+
+func latest(p *goose.Provider) (n int64) {
+	for _, source := range p.ListSources() {
+		n = max(n, source.Version)
+	}
+	return n
+}

@@ -1,0 +1,182 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/daypass/daypass/internal/access"
+)
+
+// The two lists with optional filters are written here and not in queries.sql:
+// one statement with "filter IS NULL OR" for each filter would read the whole
+// table whatever the index.
+
+// Requests lists requests, newest first.
+func (t *Tx) Requests(f RequestFilter) ([]*access.Request, error) {
+	q := newQuery("SELECT version, body FROM requests")
+	q.in("state", texts(f.States))
+	q.in("grant_state", texts(f.GrantStates))
+	if f.HasGrant {
+		q.where("grant_id IS NOT NULL")
+	}
+	q.equal("requester", f.Requester)
+	q.equal("resource", f.Resource)
+	q.equal("extends", f.Extends)
+	if f.Before != (Cursor{}) {
+		q.where("(created_at, id) < (?, ?)", millis(f.Before.At), f.Before.ID)
+	}
+	q.tail("ORDER BY created_at DESC, id DESC", f.Limit)
+	const act = "listing requests"
+	return list(t, act, q, func(rows *sql.Rows) (*access.Request, error) {
+		var version int64
+		var body string
+		if err := rows.Scan(&version, &body); err != nil {
+			return nil, err
+		}
+		return decodeRequest("decoding a request", version, body)
+	})
+}
+
+const (
+	eventColumns = "SELECT e.seq, l.idx, l.first_seq, l.count, e.bytes, t.salt, t.body FROM "
+	eventJoins   = " JOIN leaves AS l ON l.idx = e.leaf LEFT JOIN texts AS t ON t.digest = e.reason_digest"
+	ofEntries    = eventColumns + "entries AS e" + eventJoins
+	ofParty      = eventColumns + "parties AS p JOIN entries AS e ON e.seq = p.seq" + eventJoins
+)
+
+// Events lists audit entries.
+func (t *Tx) Events(f EventFilter) ([]Event, error) {
+	q, seq := newQuery(ofEntries), "e.seq"
+	if f.Principal != "" {
+		q, seq = newQuery(ofParty), "p.seq" // in the order of its index
+		q.where("p.principal = ?", f.Principal)
+	}
+	if f.After != 0 {
+		q.where(seq+" > ?", f.After)
+	}
+	if f.Before != 0 {
+		q.where(seq+" < ?", f.Before)
+	}
+	q.equal("e.request", f.Request)
+	q.equal("e.resource", f.Resource)
+	q.equal("e.type", f.Type)
+	order := "ORDER BY " + seq
+	if !f.Ascending {
+		order += " DESC"
+	}
+	q.tail(order, f.Limit)
+	return list(t, "listing audit entries", q, scanEvent)
+}
+
+// Event loads an entry by its ID.
+func (t *Tx) Event(id string) (*Event, error) {
+	act := "loading audit entry " + id
+	q := newQuery(ofEntries)
+	q.where("e.id = ?", id)
+	events, err := list(t, act, q, scanEvent)
+	if err != nil {
+		return nil, err
+	}
+	if len(events) == 0 {
+		return nil, fmt.Errorf("%s: %w", act, ErrNotFound)
+	}
+	return &events[0], nil
+}
+
+func scanEvent(rows *sql.Rows) (Event, error) {
+	var e Event
+	var salt []byte
+	var reason *string
+	if err := rows.Scan(&e.Seq, &e.Leaf.Index, &e.Leaf.First, &e.Leaf.Count, &e.Bytes, &salt, &reason); err != nil {
+		return Event{}, err
+	}
+	if reason != nil && len(salt) == len(e.Salt) {
+		e.Reason, e.Salt = *reason, [16]byte(salt)
+	}
+	return e, nil
+}
+
+// query is a SELECT under construction. Column names come from this file, all
+// values go through placeholders.
+type query struct {
+	text  strings.Builder
+	args  []any
+	joint string // what comes before the next condition
+}
+
+func newQuery(selects string) *query {
+	q := &query{joint: " WHERE "}
+	q.text.WriteString(selects)
+	return q
+}
+
+// where adds a condition in which each ? stands for the next of args.
+func (q *query) where(condition string, args ...any) {
+	q.text.WriteString(q.joint)
+	q.joint = " AND "
+	for _, arg := range args {
+		before, after, _ := strings.Cut(condition, "?")
+		q.args = append(q.args, arg)
+		q.text.WriteString(before + "$" + strconv.Itoa(len(q.args)))
+		condition = after
+	}
+	q.text.WriteString(condition)
+}
+
+// equal adds a condition unless value is "".
+func (q *query) equal(column, value string) {
+	if value != "" {
+		q.where(column+" = ?", value)
+	}
+}
+
+// in adds a condition unless values is empty.
+func (q *query) in(column string, values []any) {
+	if len(values) > 0 {
+		q.where(column+" IN (?"+strings.Repeat(", ?", len(values)-1)+")", values...)
+	}
+}
+
+func (q *query) tail(order string, limit int) {
+	q.text.WriteString(" " + order)
+	if limit > 0 {
+		q.args = append(q.args, int64(limit))
+		q.text.WriteString(" LIMIT $" + strconv.Itoa(len(q.args)))
+	}
+}
+
+func texts[S ~string](values []S) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		out[i] = string(v)
+	}
+	return out
+}
+
+func list[T any](t *Tx, act string, q *query, scan func(*sql.Rows) (T, error)) ([]T, error) {
+	return read(t, act, func() ([]T, error) { return collect(t.ctx, t, q, scan) })
+}
+
+func collect[T any](ctx context.Context, t *Tx, q *query, scan func(*sql.Rows) (T, error)) (out []T, err error) {
+	rows, err := t.conn.QueryContext(ctx, q.text.String(), q.args...)
+	if err != nil {
+		return nil, err
+	}
+	// The writer has one connection: rows left open would block it for ever.
+	defer func() {
+		if closing := rows.Close(); err == nil {
+			err = closing
+		}
+	}()
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}

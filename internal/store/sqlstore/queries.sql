@@ -1,0 +1,195 @@
+-- The queries of the store, for every dialect. Words that only one dialect
+-- knows are refused by sqlc.lint.yaml. Lists with optional filters are in
+-- list.go.
+
+-- name: Request :one
+SELECT version, body FROM requests WHERE id = @id;
+
+-- name: RequestOfGrant :one
+SELECT version, body FROM requests WHERE grant_id = @grant_id;
+
+-- name: InsertRequest :execrows
+INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body)
+VALUES (@id, @version, @state, @requester, @resource, @extends, @created_at, @deadline, @grant_id, @grant_state, @starts_at, @expires_at, @body)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: UpdateRequest :execrows
+UPDATE requests
+SET version = @next, state = @state, requester = @requester, resource = @resource, extends = @extends, created_at = @created_at,
+  deadline = @deadline, grant_id = @grant_id, grant_state = @grant_state, starts_at = @starts_at, expires_at = @expires_at, body = @body
+WHERE id = @id AND version = @version;
+
+-- name: DueRequests :many
+SELECT id FROM requests WHERE deadline <= CAST(@now AS BIGINT) ORDER BY deadline, id LIMIT CAST(@lim AS BIGINT);
+
+-- name: NextDeadline :one
+SELECT deadline FROM requests WHERE deadline IS NOT NULL ORDER BY deadline LIMIT 1;
+
+-- name: CountPending :one
+SELECT COUNT(*) FROM requests WHERE state = 'pending' AND requester = @requester;
+
+-- name: CountPendingOn :one
+SELECT COUNT(*) FROM requests WHERE state = 'pending' AND requester = @requester AND resource = @resource;
+
+-- name: InsertInput :execrows
+INSERT INTO inputs (request, body) VALUES (@request, @body) ON CONFLICT (request) DO NOTHING;
+
+-- name: Input :one
+SELECT body FROM inputs WHERE request = @request;
+
+-- name: InsertText :execrows
+INSERT INTO texts (digest, salt, body, subject) VALUES (@digest, @salt, @body, @subject) ON CONFLICT (digest) DO NOTHING;
+
+-- name: Text :one
+SELECT salt, body FROM texts WHERE digest = @digest;
+
+-- name: DeleteText :execrows
+DELETE FROM texts WHERE digest = @digest;
+
+-- name: DeleteTextsOf :execrows
+DELETE FROM texts WHERE subject = @subject;
+
+-- name: InsertCredential :execrows
+INSERT INTO credentials (hash, id, grant_id, request, kind, host, issued_at, expires_at, used)
+VALUES (@hash, @id, @grant_id, @request, @kind, @host, @issued_at, @expires_at, @used);
+
+-- name: CredentialsOf :many
+SELECT * FROM credentials WHERE grant_id = @grant_id ORDER BY issued_at, id;
+
+-- name: LiveCredentials :many
+SELECT c.hash, c.id, c.grant_id, c.request, c.kind, c.host, c.issued_at, c.expires_at, c.used
+FROM credentials AS c JOIN requests AS r ON r.grant_id = c.grant_id
+WHERE r.grant_state <> 'ended' ORDER BY c.issued_at, c.id;
+
+-- name: MarkUsed :execrows
+UPDATE credentials SET used = 1 WHERE hash = @hash;
+
+-- name: DeleteCredentials :execrows
+DELETE FROM credentials WHERE grant_id = @grant_id;
+
+-- name: DeleteCredential :execrows
+DELETE FROM credentials WHERE hash = @hash;
+
+-- name: InsertToken :execrows
+INSERT INTO tokens (id, hash, principal, name, created_by, created_at, expires_at)
+VALUES (@id, @hash, @principal, @name, @created_by, @created_at, @expires_at);
+
+-- name: Token :one
+SELECT * FROM tokens WHERE id = @id;
+
+-- name: Tokens :many
+SELECT * FROM tokens ORDER BY created_at DESC, id DESC;
+
+-- name: TokensOf :many
+SELECT * FROM tokens WHERE principal = @principal ORDER BY created_at DESC, id DESC;
+
+-- name: DeleteToken :execrows
+DELETE FROM tokens WHERE id = @id;
+
+-- name: LastCatalog :one
+SELECT * FROM catalogs ORDER BY n DESC LIMIT 1;
+
+-- name: CatalogVersion :one
+SELECT * FROM catalogs WHERE version = @version ORDER BY n DESC LIMIT 1;
+
+-- name: LastCatalogNumber :one
+SELECT n FROM catalogs ORDER BY n DESC LIMIT 1;
+
+-- name: InsertCatalog :execrows
+INSERT INTO catalogs (n, version, canonical, source, incarnations, applied_at, applied_by)
+VALUES (@n, @version, @canonical, @source, @incarnations, @applied_at, @applied_by);
+
+-- name: Setting :one
+SELECT value FROM settings WHERE name = @name;
+
+-- name: PutSetting :execrows
+INSERT INTO settings (name, value) VALUES (@name, @value)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
+-- name: Reply :one
+SELECT body_hash, status, location, body, at FROM replies WHERE principal = @principal AND route = @route AND key = @key;
+
+-- name: PutReply :execrows
+INSERT INTO replies (principal, route, key, body_hash, status, location, body, at)
+VALUES (@principal, @route, @key, @body_hash, @status, @location, @body, @at)
+ON CONFLICT (principal, route, key) DO UPDATE
+SET body_hash = excluded.body_hash, status = excluded.status, location = excluded.location, body = excluded.body, at = excluded.at;
+
+-- name: DeleteReplies :execrows
+DELETE FROM replies WHERE at < @before;
+
+-- name: InsertJob :execrows
+INSERT INTO jobs (kind, key, payload, run_at, due_at, attempts, error)
+VALUES (@kind, @key, @payload, @run_at, @due_at, @attempts, @error);
+
+-- name: ClaimJobs :many
+UPDATE jobs SET due_at = @lease, attempts = attempts + 1
+WHERE id IN (
+  SELECT j.id FROM jobs AS j
+  WHERE j.due_at <= CAST(@now AS BIGINT)
+    AND (j.key IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS e WHERE e.key = j.key AND e.id < j.id))
+  ORDER BY j.due_at, j.id
+  LIMIT CAST(@lim AS BIGINT)
+)
+RETURNING id, kind, key, payload, run_at, due_at, attempts, error;
+
+-- name: DeleteJob :execrows
+DELETE FROM jobs WHERE id = @id;
+
+-- name: RetryJob :execrows
+UPDATE jobs SET run_at = @run_at, due_at = @due_at, error = @error WHERE id = @id;
+
+-- name: NextJob :one
+SELECT j.due_at FROM jobs AS j
+WHERE j.key IS NULL OR NOT EXISTS (SELECT 1 FROM jobs AS e WHERE e.key = j.key AND e.id < j.id)
+ORDER BY j.due_at LIMIT 1;
+
+-- name: ReleaseJobs :execrows
+UPDATE jobs SET due_at = run_at WHERE due_at <> run_at;
+
+-- name: InsertLeaf :execrows
+INSERT INTO leaves (idx, first_seq, count, hash) VALUES (@idx, @first_seq, @count, @hash);
+
+-- name: InsertEntry :execrows
+INSERT INTO entries (seq, leaf, pos, id, at, type, actor, on_behalf_of, principal, request, grant_id, resource, reason_digest, hash, bytes)
+VALUES (@seq, @leaf, @pos, @id, @at, @type, @actor, @on_behalf_of, @principal, @request, @grant_id, @resource, @reason_digest, @hash, @bytes);
+
+-- name: InsertParty :execrows
+INSERT INTO parties (principal, seq) VALUES (@principal, @seq);
+
+-- name: InsertHash :execrows
+INSERT INTO hashes (idx, hash) VALUES (@idx, @hash);
+
+-- name: Hash :one
+SELECT hash FROM hashes WHERE idx = @idx;
+
+-- name: PutHead :execrows
+INSERT INTO head (id, seq, leaves, checkpoint) VALUES (1, @seq, @leaves, @checkpoint)
+ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, leaves = excluded.leaves, checkpoint = excluded.checkpoint;
+
+-- name: Head :one
+SELECT seq, leaves, checkpoint FROM head WHERE id = 1;
+
+-- name: LastEntry :one
+SELECT seq FROM entries ORDER BY seq DESC LIMIT 1;
+
+-- name: LastLeaf :one
+SELECT idx FROM leaves ORDER BY idx DESC LIMIT 1;
+
+-- name: AuditRows :many
+SELECT e.seq, l.idx, l.first_seq, l.count, e.hash, e.bytes
+FROM entries AS e JOIN leaves AS l ON l.idx = e.leaf
+WHERE e.seq >= CAST(@first_seq AS BIGINT) ORDER BY e.seq LIMIT CAST(@lim AS BIGINT);
+
+-- name: EventLeaf :one
+SELECT e.seq, l.idx, l.first_seq, l.count FROM entries AS e JOIN leaves AS l ON l.idx = e.leaf WHERE e.id = @id;
+
+-- name: LeafEntries :many
+SELECT bytes FROM entries WHERE seq >= @first_seq AND seq < @end_seq ORDER BY seq;
+
+-- name: PutMark :execrows
+INSERT INTO mark (id, at, boot, up) VALUES (1, @at, @boot, @up)
+ON CONFLICT (id) DO UPDATE SET at = excluded.at, boot = excluded.boot, up = excluded.up WHERE excluded.at >= mark.at;
+
+-- name: Mark :one
+SELECT at, boot, up FROM mark WHERE id = 1;

@@ -1,0 +1,132 @@
+package sqlstore
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/store/sqlstore/db"
+)
+
+// Request loads a request with its reviews and grant.
+func (t *Tx) Request(id string) (*access.Request, error) {
+	act := "loading request " + id
+	row, err := read(t, act, func() (db.RequestRow, error) { return t.q.Request(t.ctx, id) })
+	if err != nil {
+		return nil, err
+	}
+	return decodeRequest(act, row.Version, row.Body)
+}
+
+// RequestOfGrant loads the request that a grant belongs to.
+func (t *Tx) RequestOfGrant(grant string) (*access.Request, error) {
+	act := "loading the request of grant " + grant
+	row, err := read(t, act, func() (db.RequestOfGrantRow, error) { return t.q.RequestOfGrant(t.ctx, &grant) })
+	if err != nil {
+		return nil, err
+	}
+	return decodeRequest(act, row.Version, row.Body)
+}
+
+func decodeRequest(act string, version int64, body string) (*access.Request, error) {
+	r := new(access.Request)
+	if err := json.Unmarshal([]byte(body), r); err != nil {
+		return nil, fmt.Errorf("%s: %w", act, err)
+	}
+	r.Version = version
+	return r, nil
+}
+
+// PutRequest inserts r (Version 0) or replaces it if its stored version is
+// still r.Version, else ErrConflict. It moves r.Version on.
+func (t *Tx) PutRequest(r *access.Request) (err error) {
+	act := "keeping request " + r.ID
+	was := r.Version
+	r.Version++
+	defer func() {
+		if err != nil {
+			r.Version = was
+		}
+	}()
+	// Without this encoder the scope, which is canonical JSON and hashed, would
+	// come back with its <, > and & escaped.
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r); err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	row := db.InsertRequestParams{
+		ID: r.ID, Version: r.Version, State: string(r.State),
+		Requester: r.Content.Requester, Resource: r.Content.Resource, Extends: optional(r.Content.Extends),
+		CreatedAt: millis(r.CreatedAt), Body: string(bytes.TrimSuffix(body.Bytes(), []byte("\n"))),
+	}
+	if at := r.Deadline(); !at.IsZero() {
+		row.Deadline = new(millis(at))
+	}
+	if g := r.Grant; g != nil {
+		row.GrantID, row.GrantState = &g.ID, new(string(g.State))
+		row.StartsAt, row.ExpiresAt = new(millis(g.StartsAt)), new(millis(g.ExpiresAt))
+	}
+	n, err := t.write(act, func() (int64, error) {
+		if was == 0 {
+			return t.q.InsertRequest(t.ctx, row)
+		}
+		return t.q.UpdateRequest(t.ctx, db.UpdateRequestParams{
+			ID: row.ID, Version: was, Next: row.Version, State: row.State,
+			Requester: row.Requester, Resource: row.Resource, Extends: row.Extends, CreatedAt: row.CreatedAt, Deadline: row.Deadline,
+			GrantID: row.GrantID, GrantState: row.GrantState, StartsAt: row.StartsAt, ExpiresAt: row.ExpiresAt, Body: row.Body,
+		})
+	})
+	return one(act, n, err, ErrConflict)
+}
+
+// PutInput keeps the decision input of a stored request, once, without its
+// texts; ErrConflict the second time.
+func (t *Tx) PutInput(request string, input json.RawMessage) error {
+	act := "keeping the decision input of " + request
+	n, err := t.write(act, func() (int64, error) { return t.q.InsertInput(t.ctx, request, string(input)) })
+	return one(act, n, err, ErrConflict)
+}
+
+// Input returns what PutInput kept.
+func (t *Tx) Input(request string) (json.RawMessage, error) {
+	s, err := read(t, "reading the decision input of "+request, func() (string, error) { return t.q.Input(t.ctx, request) })
+	if err != nil {
+		return nil, err
+	}
+	return json.RawMessage(s), nil
+}
+
+// DueRequests returns the IDs of at most limit requests whose deadline is at
+// or before now, the earliest first.
+func (t *Tx) DueRequests(now time.Time, limit int) ([]string, error) {
+	return read(t, "looking for due requests", func() ([]string, error) {
+		return t.q.DueRequests(t.ctx, millis(now), int64(limit))
+	})
+}
+
+// NextDeadline returns the earliest deadline of all; zero when there is none.
+func (t *Tx) NextDeadline() (time.Time, error) {
+	at, err := orNone(read(t, "looking for the next deadline", func() (*int64, error) { return t.q.NextDeadline(t.ctx) }))
+	if err != nil || at == nil {
+		return time.Time{}, err
+	}
+	return instant(*at), nil
+}
+
+// CountPending counts pending requests of requester, all and those for resource.
+func (t *Tx) CountPending(requester, resource string) (all, onResource int, err error) {
+	const act = "counting pending requests"
+	n, err := read(t, act, func() (int64, error) { return t.q.CountPending(t.ctx, requester) })
+	if err != nil {
+		return 0, 0, err
+	}
+	on, err := read(t, act, func() (int64, error) { return t.q.CountPendingOn(t.ctx, requester, resource) })
+	if err != nil {
+		return 0, 0, err
+	}
+	return int(n), int(on), nil
+}

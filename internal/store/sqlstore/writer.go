@@ -1,0 +1,306 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+)
+
+// groupSize bounds how many updates share one commit, so that a flood does not
+// make the first of them wait for all the others.
+const groupSize = 256
+
+// update is one call of Update on its way through the writer.
+type update struct {
+	ctx    context.Context
+	class  Class
+	fn     func(*Tx) error
+	taken  atomic.Bool // by the writer, or by a caller that stopped waiting
+	answer chan error
+	after  []func() // of the attempt that was committed
+}
+
+// Update implements Store.
+func (s *DB) Update(ctx context.Context, class Class, fn func(*Tx) error) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if s.dialect.Write == nil {
+		return ErrReadOnly
+	}
+	u := &update{ctx: ctx, class: class, fn: fn, answer: make(chan error, 1)}
+	if err := s.put(u); err != nil {
+		return err
+	}
+	select {
+	case err := <-u.answer:
+		return err
+	case <-ctx.Done():
+		if u.taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		return <-u.answer // it has been begun: what came of it must be told
+	}
+}
+
+func (s *DB) put(u *update) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	select {
+	case s.queue <- u:
+		return nil
+	case <-u.ctx.Done():
+		return u.ctx.Err()
+	}
+}
+
+// serve is the writer goroutine.
+func (s *DB) serve() {
+	var group []*update
+	ended := false
+	defer func() {
+		if ended {
+			close(s.stopped)
+			return
+		}
+		// An update left by runtime.Goexit (testing.T.Fatal does) with a
+		// transaction open. Nobody may wait for ever because of it.
+		err := s.poison(errors.New("an update ended the writer's goroutine"))
+		for _, u := range group {
+			u.reply(err)
+		}
+		go s.refuse()
+	}()
+	for u := range s.queue {
+		group = append(group[:0], u)
+		for len(group) < groupSize && len(s.queue) > 0 {
+			next, ok := <-s.queue
+			if !ok {
+				break
+			}
+			group = append(group, next)
+		}
+		s.group(group)
+		clear(group)
+	}
+	ended = true
+}
+
+// refuse answers what comes after the writer's goroutine has died.
+func (s *DB) refuse() {
+	for u := range s.queue {
+		u.reply(s.failure())
+	}
+	close(s.stopped)
+}
+
+// reply answers once; what comes second is dropped.
+func (u *update) reply(err error) {
+	select {
+	case u.answer <- err:
+	default:
+	}
+}
+
+// group commits updates together and answers them.
+func (s *DB) group(group []*update) {
+	if err := s.failure(); err != nil {
+		answer(group, err)
+		return
+	}
+	normal := s.dialect.Space == nil || s.dialect.Space.Normal()
+	s.full.Store(!normal)
+	updates := make([]*update, 0, len(group))
+	for _, u := range group {
+		switch {
+		case u.class != Ends && !normal:
+			u.reply(ErrFull)
+		case u.taken.CompareAndSwap(false, true):
+			updates = append(updates, u)
+		}
+	}
+	lost := s.attempt(updates)
+	if lost == nil || s.dialect.Space == nil || s.dialect.Fault(lost) != Full {
+		return
+	}
+	// The disk is full. Ends alone go on, in the room of the reserve.
+	s.full.Store(true)
+	ends := updates[:0:0]
+	for _, u := range updates {
+		if u.class == Ends {
+			ends = append(ends, u)
+		} else {
+			u.reply(ErrFull)
+		}
+	}
+	if err := s.dialect.Space.Release(); err != nil {
+		answer(ends, fmt.Errorf("%w: releasing the reserve: %w", ErrFull, err))
+		return
+	}
+	if lost := s.attempt(ends); lost != nil && s.dialect.Fault(lost) == Full {
+		answer(ends, fmt.Errorf("%w: %w", ErrFull, lost))
+	}
+}
+
+// attempt runs updates in one transaction and answers them, unless the disk is
+// full: then nothing was kept, nobody has an answer and that error is returned.
+func (s *DB) attempt(updates []*update) (lost error) {
+	if len(updates) == 0 {
+		return nil
+	}
+	answers, err := s.transaction(updates)
+	if err == nil {
+		for _, u := range updates {
+			for _, f := range u.after {
+				f()
+			}
+		}
+		for i, u := range updates {
+			u.reply(answers[i])
+		}
+		return nil
+	}
+	fault := s.dialect.Fault(err)
+	s.rollback()
+	if fault != Fatal {
+		// Nothing of the group is in the database, so nothing of it may be in
+		// memory. After a failed COMMIT only the database knows.
+		log, reload := loadTree(context.Background(), s.write)
+		if reload != nil {
+			err, fault = fmt.Errorf("%w; then %w", err, reload), Fatal
+		}
+		s.log = log
+	}
+	switch {
+	case fault == Fatal:
+		answer(updates, s.poison(err))
+		return nil
+	case fault == Full && s.dialect.Space == nil:
+		answer(updates, fmt.Errorf("%w: %w", ErrFull, err))
+		return nil
+	case fault == Full:
+		return err
+	}
+	answer(updates, err)
+	return nil
+}
+
+// rollback ends whatever transaction is open. SQLite rolls some errors back by
+// itself and then says that there is none.
+func (s *DB) rollback() {
+	if err := s.exec("ROLLBACK"); err != nil && s.dialect.Fault(err) == Fatal {
+		_ = s.poison(err)
+	}
+}
+
+func answer(updates []*update, err error) {
+	for _, u := range updates {
+		u.reply(err)
+	}
+}
+
+// transaction runs and commits updates. An error means that none is kept.
+func (s *DB) transaction(updates []*update) (answers []error, err error) {
+	if err := s.exec(s.dialect.Begin); err != nil {
+		return nil, fmt.Errorf("beginning a transaction: %w", err)
+	}
+	before, wrote := s.log.head, false
+	answers = make([]error, len(updates))
+	for i, u := range updates {
+		w, err := s.step(u, &answers[i])
+		if err != nil {
+			return nil, err
+		}
+		wrote = wrote || w
+	}
+	if !wrote {
+		if err := s.exec("ROLLBACK"); err != nil {
+			return nil, fmt.Errorf("leaving a transaction: %w", err)
+		}
+		return answers, nil
+	}
+	if err := s.seal(s.log.head != before); err != nil {
+		return nil, err
+	}
+	if err := s.exec("COMMIT"); err != nil {
+		return nil, fmt.Errorf("committing: %w", err)
+	}
+	return answers, nil
+}
+
+// step runs one update under a savepoint. An error means that the whole
+// transaction is lost.
+func (s *DB) step(u *update, answer *error) (wrote bool, err error) {
+	if err := s.exec("SAVEPOINT one"); err != nil {
+		return false, fmt.Errorf("setting a savepoint: %w", err)
+	}
+	log := s.log
+	t := &Tx{ctx: context.Background(), q: s.write, conn: s.dialect.Write, log: &s.log, classify: s.dialect.Fault}
+	*answer = call(u.fn, t)
+	t.over = true
+	if t.fault != Ordinary {
+		return false, t.cause
+	}
+	if *answer != nil {
+		s.log, t.wrote, t.after = log, false, nil
+		if err := s.exec("ROLLBACK TO one"); err != nil {
+			return false, fmt.Errorf("rolling one update back: %w", err)
+		}
+	}
+	u.after = t.after
+	if err := s.exec("RELEASE one"); err != nil {
+		return false, fmt.Errorf("releasing a savepoint: %w", err)
+	}
+	return t.wrote, nil
+}
+
+// call runs fn; a panic becomes its error.
+func call(fn func(*Tx) error, t *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("an update panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(t)
+}
+
+// seal writes what belongs to the transaction as a whole: the clock's mark
+// and, if the log has grown, its head.
+func (s *DB) seal(grown bool) error {
+	ctx, now := context.Background(), time.Now()
+	if s.opts.Clock != nil {
+		mark := s.opts.Clock()
+		now = mark.At
+		if _, err := s.write.PutMark(ctx, mark.At.UnixMicro(), mark.Boot, mark.Up.Microseconds()); err != nil {
+			return fmt.Errorf("keeping the clock's mark: %w", err)
+		}
+	}
+	if !grown {
+		return nil
+	}
+	checkpoint := []byte{}
+	if s.opts.SignHead != nil {
+		root, err := s.log.root()
+		if err != nil {
+			return err
+		}
+		if checkpoint, err = s.opts.SignHead(s.log.head, root, now.UTC().Truncate(time.Millisecond)); err != nil {
+			return fmt.Errorf("signing the audit head: %w", err)
+		}
+	}
+	if _, err := s.write.PutHead(ctx, s.log.head.Seq, s.log.head.Leaves, checkpoint); err != nil {
+		return fmt.Errorf("keeping the audit head: %w", err)
+	}
+	return nil
+}
+
+func (s *DB) exec(statement string) error {
+	_, err := s.dialect.Write.ExecContext(context.Background(), statement)
+	return err
+}
