@@ -1,0 +1,83 @@
+// Package oauth is the OAuth face of Daypass: authorization server metadata
+// (RFC 8414), the JWKS (RFC 7517), token introspection (RFC 7662) and token
+// revocation (RFC 7009).
+//
+// It refuses to claim an endpoint that does not exist: tokens are issued under
+// /v1, so there is no token endpoint here. It refuses to say why a token is not
+// active, and answers errors only in the form of RFC 6749 section 5.2. What is
+// active, and who may ask, is the broker's to say.
+package oauth
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/identity"
+)
+
+// Broker is what this package asks.
+type Broker interface {
+	// Introspect is the hot path: it looks into memory only.
+	Introspect(ctx context.Context, c identity.Caller, token string) (broker.Introspection, error)
+	// RevokeToken ends the grant of a token and never says whether there was
+	// one. A caller without a principal has shown nothing but the token itself.
+	RevokeToken(ctx context.Context, c identity.Caller, token string) error
+	// JWKS is the current key set, encoded.
+	JWKS() ([]byte, error)
+}
+
+// Deps is what the handler needs. All but Log are required.
+type Deps struct {
+	Broker Broker
+	// Caller finds out who sends a request, or returns a *broker.Error.
+	Caller func(*http.Request) (identity.Caller, error)
+	// Challenge is the WWW-Authenticate header of a 401.
+	Challenge func(r *http.Request, why string) string
+	// PeerIP is the address that a request comes from.
+	PeerIP func(*http.Request) string
+	// Issuer is public_url, without a trailing slash.
+	Issuer string
+	// Types are the authorization_details types, urn:daypass:http …
+	Types []string
+	Log   *slog.Logger // nil: discarded
+}
+
+type server struct {
+	Deps
+	issuer   []byte // quoted
+	metadata []byte
+}
+
+// New returns the handler of /oauth/ and of the OAuth documents under
+// /.well-known/.
+func New(d Deps) http.Handler {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	d.Issuer = strings.TrimRight(d.Issuer, "/")
+	s := &server{Deps: d, issuer: quote(nil, d.Issuer)}
+	s.metadata = s.describe()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/oauth-authorization-server", s.serveMetadata)
+	mux.HandleFunc("GET /.well-known/jwks.json", s.serveJWKS)
+	mux.HandleFunc("POST /oauth/introspect", s.introspect)
+	mux.HandleFunc("POST /oauth/revoke", s.revoke)
+	for path, allow := range map[string]string{
+		"/.well-known/oauth-authorization-server": "GET, HEAD",
+		"/.well-known/jwks.json":                  "GET, HEAD",
+		"/oauth/introspect":                       http.MethodPost,
+		"/oauth/revoke":                           http.MethodPost,
+	} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", allow)
+			refuse(w, http.StatusMethodNotAllowed, "invalid_request", "this endpoint takes "+allow)
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusNotFound, "invalid_request", "there is no such endpoint")
+	})
+	return mux
+}

@@ -1,0 +1,107 @@
+package rest
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/identity"
+)
+
+// authenticator knows API tokens.
+type authenticator interface {
+	Authenticate(token string, ip, channel string) (identity.Caller, error)
+}
+
+// maxToken is the longest token that is looked at, in bytes.
+const maxToken = 4096
+
+// Bearer finds out who calls, by the one Authorization header of a request
+// (RFC 6750 section 2.1). Tokens in a query or a body are never looked at.
+type Bearer struct {
+	tokens   authenticator
+	failures *failures
+}
+
+// NewBearer returns a Bearer that asks tokens.
+func NewBearer(tokens authenticator) *Bearer {
+	return &Bearer{tokens: tokens, failures: newFailures(time.Now)}
+}
+
+// Caller returns who sends r, or a *broker.Error: Unauthorized, or TooMany for
+// an address that failed too often in the last minute. A valid token is
+// accepted from any address, however often that address failed.
+func (b *Bearer) Caller(r *http.Request) (identity.Caller, error) {
+	headers := r.Header.Values("Authorization")
+	if len(headers) == 0 {
+		return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "unauthenticated", Message: "Send Authorization: Bearer and an API token."}
+	}
+	ip := PeerIP(r)
+	var err error = &broker.Error{Kind: broker.Unauthorized, Code: "invalid_token", Message: "Send exactly one Authorization header: Bearer and an API token."}
+	if token, ok := bearerToken(headers); ok {
+		var caller identity.Caller
+		if caller, err = b.tokens.Authenticate(token, ip, channel(r)); err == nil {
+			trust(r.Context())
+			return caller, nil
+		}
+	}
+	if wait := b.failures.count(ip); wait > 0 {
+		return identity.Caller{}, &broker.Error{Kind: broker.TooMany, Code: "too_many_failures", RetryAfter: wait,
+			Message: "Too many calls with a wrong token came from this address. A valid token is accepted at any time."}
+	}
+	return identity.Caller{}, err
+}
+
+// bearerToken is the token of the only Authorization header.
+func bearerToken(headers []string) (string, bool) {
+	if len(headers) != 1 {
+		return "", false
+	}
+	scheme, token, ok := strings.Cut(headers[0], " ")
+	token = strings.Trim(token, " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken || !visible(token) {
+		return "", false
+	}
+	return token, true
+}
+
+// PeerIP is the address that the connection comes from, without port. What
+// headers say of other addresses is not believed.
+func PeerIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Unmap().WithZone("").String()
+	}
+	return host
+}
+
+// channel says what kind of client calls, for the record. It decides nothing.
+func channel(r *http.Request) string {
+	if name, _, _ := strings.Cut(r.Header.Get("Daypass-Client"), "/"); name == "cli" {
+		return "cli"
+	}
+	return "api"
+}
+
+// Challenge is the WWW-Authenticate header of a 401 (RFC 6750 section 3): with
+// an error only where a token was sent.
+func Challenge(r *http.Request, why string) string {
+	c := `Bearer realm="daypass"`
+	if len(r.Header.Values("Authorization")) == 0 {
+		return c
+	}
+	// error_description takes no quotes, backslashes or other characters.
+	why = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == '"' || r == '\\' {
+			return -1
+		}
+		return r
+	}, clip(why, 200))
+	return c + `, error="invalid_token", error_description="` + why + `"`
+}

@@ -1,0 +1,44 @@
+package rest
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Server returns an http.Server for a listener of this package's handler. It
+// has no ReadTimeout and no WriteTimeout, which would cut streams and waits:
+// the handler gives every body and every write a deadline of its own.
+func Server(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       90 * time.Second,
+		MaxHeaderBytes:    32 << 10,
+		ConnContext:       connContext,
+	}
+}
+
+type connKey struct{}
+
+// connContext remembers the connection that a request came by, so that
+// authentication can mark it as trusted.
+func connContext(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	if k, ok := c.(*cappedConn); ok {
+		return context.WithValue(ctx, connKey{}, k)
+	}
+	return ctx
+}
+
+// trust marks the connection of a request as one that an authenticated caller
+// uses.
+func trust(ctx context.Context) {
+	if k, ok := ctx.Value(connKey{}).(*cappedConn); ok {
+		k.cap.trust(k)
+	}
+}
