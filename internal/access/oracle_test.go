@@ -56,36 +56,46 @@ func covers(approvals []ballot, now *people, requester string, stages []Stage) b
 	return shortfall(approvals, now, requester, stages) == 0
 }
 
-// shortfall is how many places no assignment can fill.
+// shortfall is how many places no assignment can fill. It tries them all, place
+// by place, and remembers what is left for each set of persons already used.
 func shortfall(approvals []ballot, now *people, requester string, stages []Stage) int {
-	var places []Stage
-	for _, s := range stages {
-		for range s.Quorum {
-			places = append(places, s)
+	persons := map[string]uint{} // person → bit
+	for _, b := range approvals {
+		if p := now.person[b.by]; persons[p] == 0 {
+			persons[p] = 1 << len(persons)
 		}
 	}
-	used := map[string]bool{}
-	var fill func(int) int
-	fill = func(i int) int {
+	var places []uint // the persons who may take each
+	for _, s := range stages {
+		var may uint
+		for _, b := range approvals {
+			if mayVote(now, b.by, requester, s.From) && votedThen(b, requester) {
+				may |= persons[now.person[b.by]]
+			}
+		}
+		for range s.Quorum {
+			places = append(places, may)
+		}
+	}
+	known := map[[2]uint]int{}
+	var fill func(i int, used uint) int
+	fill = func(i int, used uint) int {
 		if i == len(places) {
 			return 0
 		}
-		least := 1 + fill(i+1) // nobody takes this place
-		for _, b := range approvals {
-			person := now.person[b.by]
-			if used[person] || !mayVote(now, b.by, requester, places[i].From) || !votedThen(b, requester) {
-				continue
-			}
-			used[person] = true
-			least = min(least, fill(i+1))
-			used[person] = false
-			if least == 0 {
-				break
+		if n, ok := known[[2]uint{uint(i), used}]; ok {
+			return n
+		}
+		least := 1 + fill(i+1, used) // nobody takes this place
+		for _, bit := range persons {
+			if places[i]&bit&^used != 0 {
+				least = min(least, fill(i+1, used|bit))
 			}
 		}
+		known[[2]uint{uint(i), used}] = least
 		return least
 	}
-	return fill(0)
+	return fill(0, 0)
 }
 
 // votedThen reports whether the voter was a possible approver at all when the
