@@ -151,7 +151,7 @@ func (l *life) people() {
 	l.dir = l.dir.clone()
 	account := pick(l.t, accounts, "who")
 	group := pick(l.t, groups, "group")
-	switch between(l.t, 0, 5, "becomes") {
+	switch between(l.t, 0, 7, "becomes") {
 	case 0, 1:
 		l.dir.leave(account, group)
 	case 2:
@@ -162,7 +162,7 @@ func (l *life) people() {
 		delete(l.dir.person, account) // disabled
 	case 4:
 		l.dir.person[account] = account
-	case 5:
+	default:
 		// Two accounts turn out to be one person's.
 		l.dir.person[account] = pick(l.t, accounts[:8], "is really")
 	}
