@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"maps"
+	"path"
 	"reflect"
 	"time"
 
@@ -94,11 +95,13 @@ func newEnvironments(kinds []Kind) (*environments, error) {
 	return out, nil
 }
 
+// nativeType is the name that ext.NativeTypes gives t: the last element of its
+// package's path, which need not be the package's name, and its own.
 func nativeType(t reflect.Type) *cel.Type {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	return cel.ObjectType(t.String())
+	return cel.ObjectType(path.Base(t.PkgPath()) + "." + t.Name())
 }
 
 // facts are the values of all variables for one decision.

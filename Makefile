@@ -1,0 +1,68 @@
+# Daypass. `make demo` shows it, `make test` tests it; the rest is for building it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO        ?= go
+BIN       := bin/daypass
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TOOLS     := $(CURDIR)/.tools
+LINT      := $(TOOLS)/golangci-lint
+SQLC      := $(TOOLS)/sqlc
+LIVES     ?= 20000
+FUZZTIME  ?= 5s
+
+# One static binary, the same bytes from the same source.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+
+.PHONY: help demo dev build test setup ci lint race fuzz generate current release clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+build: ## Build bin/daypass
+	@$(BUILD) -o $(BIN) ./cmd/daypass
+
+demo: build ## See the whole story in half a minute
+	@$(BIN) demo
+
+dev: build ## Run a ready server for trying things
+	@$(BIN) dev
+
+setup: ## Install what the tests need and is not on the machine
+	@tools/setup
+
+test: setup ## Run all tests
+	$(GO) test ./...
+
+race: setup ## Run all tests with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+lint: $(LINT) ## Check style and common mistakes
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt would change:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+fuzz: ## Run every fuzz target for FUZZTIME
+	@tools/fuzz $(FUZZTIME)
+
+generate: $(SQLC) ## Make the generated files anew
+	SQLC=$(SQLC) tools/generate
+
+current: ## Fail when a generated file is not current
+	@$(MAKE) --no-print-directory generate
+	@git diff --exit-code -- docs/openapi.json docs/invariants.md internal/store || { echo 'generated files are not current: run make generate and commit'; exit 1; }
+
+ci: ## All that CI checks: tests, race, lint, generated files, fuzz smoke, builds
+	@tools/ci
+
+release: ## Build archives, checksums and an SBOM in dist/
+	VERSION=$(VERSION) tools/release
+
+clean: ## Remove what was built
+	rm -rf bin dist .tools
+
+$(LINT):
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+$(SQLC):
+	GOBIN=$(TOOLS) $(GO) install github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
