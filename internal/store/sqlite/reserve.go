@@ -83,8 +83,8 @@ func (r *reserve) Release() error {
 	return nil
 }
 
-// restore writes the reserve anew. Zeros are written because a file that only
-// has a size holds no blocks.
+// restore makes the reserve anew, with real blocks: a file that only has a
+// size holds nothing.
 func (r *reserve) restore() (err error) {
 	f, err := os.OpenFile(r.file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -97,13 +97,21 @@ func (r *reserve) restore() (err error) {
 			err = fmt.Errorf("making the reserve: %w", errors.Join(err, os.Truncate(r.file, 0)))
 		}
 	}()
+	if err := allocate(f, reserveSize); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// writeZeros allocates by writing.
+func writeZeros(f *os.File, size int64) error {
 	zeros := make([]byte, 1<<20)
-	for range reserveSize / len(zeros) {
-		if _, err := f.Write(zeros); err != nil {
+	for ; size > 0; size -= int64(len(zeros)) {
+		if _, err := f.Write(zeros[:min(size, int64(len(zeros)))]); err != nil {
 			return err
 		}
 	}
-	return f.Sync()
+	return nil
 }
 
 // exhausted reports whether opening failed for want of space that giving up
