@@ -73,8 +73,9 @@ type Deps struct {
 	Incarnation func(resource string) string // of a resource now; "" when there is none
 
 	// Assertion mints a signed statement of grant for its resource, valid for
-	// at least a minute unless the grant ends before, and never longer than
-	// the grant. Callers keep it for at most 60 s.
+	// a minute unless the grant ends before, and never longer than the grant.
+	// Callers keep it for at most 60 s. Its error wraps credential.ErrTooLate
+	// when the grant has less than a second left.
 	Assertion func(grant *live.Grant) (token string, err error)
 	// Cookie exchanges a live grant token for what a browser at host holds
 	// instead. The caller has checked that the token is good for that host.

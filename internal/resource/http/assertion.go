@@ -8,9 +8,10 @@ import (
 )
 
 // An assertion is signed once and then used for many requests: signing costs
-// more than all else that a request costs here.
+// more than all else that a request costs here. Assertions live for a minute;
+// the other half of it is for clocks that differ.
 const (
-	assertionAge = 60 * time.Second
+	assertionAge = 30 * time.Second
 	assertionMax = 4096 // grants remembered; above, all are forgotten
 )
 
@@ -27,7 +28,7 @@ type assertion struct {
 	expires time.Time // of the grant when it was minted
 }
 
-// of returns an assertion of grant that is at most a minute old, and younger
+// of returns an assertion of grant that is at most assertionAge old, and younger
 // than the last change of the grant's end.
 func (a *assertions) of(grant *live.Grant, now time.Time) (string, error) {
 	expires := grant.ExpiresAt()

@@ -161,16 +161,27 @@ func (g *Gateway) login(c *call) {
 	g.seeOther(c, back)
 }
 
-// logout ends the browser's login.
+// logout ends the browser's login. Cookies that are good for nothing are only
+// removed: strangers cannot make the store work.
 func (g *Gateway) logout(c *call) {
-	cookies, _ := ourCookies(c.r.Header, g.cookieName())
-	if g.deps.Logout != nil {
-		for _, secret := range cookies[:min(len(cookies), 2)] {
-			if err := g.deps.Logout(c.r.Context(), secret); err != nil {
-				g.log.Error("http gateway: logout failed", "resource", c.resource.ID, "err", err)
-				g.unavailable(c)
-				return
-			}
+	attempt := g.attempt(c, func(*live.Grant) error { return nil })
+	attempt.Doing = "browser logout"
+	session, err := g.deps.Guard.Open(c.r.Context(), attempt)
+	var d *gateway.Denial
+	switch {
+	case err == nil:
+		defer session.Close(gateway.Stats{})
+	case errors.As(err, &d) && d.Status == gateway.Unavailable: // an end needs no record to be wanted
+	default:
+		g.clearCookie(c.w)
+		g.seeOther(c, loginPath)
+		return
+	}
+	if g.deps.Logout != nil && c.proof.cookie() {
+		if err := g.deps.Logout(c.r.Context(), c.proof.secret); err != nil {
+			g.log.Error("http gateway: logout failed", "resource", c.resource.ID, "err", err)
+			g.unavailable(c)
+			return
 		}
 	}
 	g.clearCookie(c.w)

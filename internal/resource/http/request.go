@@ -227,12 +227,12 @@ func (g *Gateway) forward(c *call, session *gateway.Session) {
 		return
 	}
 	token, err := g.assertions.of(session.Grant, g.now())
-	if err != nil {
+	if err != nil && !errors.Is(err, credential.ErrTooLate) {
 		g.log.Error("http gateway: no assertion could be made", "grant", session.Grant.ID, "err", err)
 		g.unavailable(c)
 		return
 	}
-	f.token = token
+	f.token = token // none in the grant's last instants, when it would be over on arrival
 	ctx, cancel := context.WithCancel(context.WithValue(c.r.Context(), flowKey{}, f))
 	defer cancel()
 	f.cancel = cancel

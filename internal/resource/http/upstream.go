@@ -228,7 +228,9 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest, up *upstream) {
 	h["Daypass-Request"] = []string{grant.Request}
 	h["Daypass-Grant"] = []string{grant.ID}
 	h["Daypass-Expires-At"] = []string{api.TimeOf(grant.ExpiresAt()).String()}
-	h["Daypass-Assertion"] = []string{f.token}
+	if f.token != "" {
+		h["Daypass-Assertion"] = []string{f.token}
+	}
 	if out.Body != nil {
 		body := out.Body
 		if c.maxBody > 0 {
