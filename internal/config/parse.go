@@ -20,6 +20,9 @@ const (
 	// maxMarks bounds what the lexer keeps in memory for one file: it makes
 	// some hundred bytes for each mark of punctuation.
 	maxMarks = 2_000_000
+	// The library needs time in the square of these two.
+	maxKeys  = 1000 // of one block mapping
+	maxEmpty = 100  // lines in a row without anything on them
 )
 
 // Parse reads one YAML document and returns its root; nil for an empty
@@ -111,6 +114,7 @@ func clean(src []byte, limit int) (string, Errors) {
 		column  = 0
 		leading = true
 		marks   = 0
+		empty   = 0
 	)
 	out.Grow(len(text))
 	for _, r := range text {
@@ -118,6 +122,12 @@ func clean(src []byte, limit int) (string, Errors) {
 		switch {
 		case r == '\n':
 			marks++
+			if empty++; !leading {
+				empty = 0
+			}
+			if empty == maxEmpty+1 {
+				errs = append(errs, Error{Line: line, Column: 1, Message: fmt.Sprintf("more than %d empty lines in a row", maxEmpty)})
+			}
 			line, column, leading = line+1, 0, true
 		case r == '\t' && leading && flow:
 			r = ' '
@@ -158,6 +168,12 @@ func invisible(r rune) bool {
 	return false
 }
 
+// block is a collection written by indentation.
+type block struct {
+	column int
+	keys   int
+}
+
 // checkTokens refuses the parts of YAML that a configuration does not need, and
 // nesting deeper than maxDepth.
 func checkTokens(tokens token.Tokens) Errors {
@@ -168,7 +184,7 @@ func checkTokens(tokens token.Tokens) Errors {
 		}
 	}
 	flow, headers, content := 0, 0, false
-	var blocks []int // the columns at which the open block collections stand
+	var blocks []block // the open block collections, outermost first
 	for _, tk := range tokens {
 		switch tk.Type {
 		case token.AnchorType:
@@ -187,6 +203,10 @@ func checkTokens(tokens token.Tokens) Errors {
 			if headers++; headers > 1 || content {
 				fault(tk, "a second document: one file holds one")
 			}
+		case token.SequenceEntryType:
+			if flow > 0 {
+				fault(tk, "a dash inside [ ] or { }: entries are separated by commas there")
+			}
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
 		case token.SequenceEndType, token.MappingEndType:
@@ -195,13 +215,20 @@ func checkTokens(tokens token.Tokens) Errors {
 		if tk.Type != token.CommentType && tk.Type != token.DocumentHeaderType && len(errs) == 0 {
 			content = true
 		}
-		if flow <= 0 && (tk.Type == token.SequenceEntryType || tk.Next != nil && tk.Next.Type == token.MappingValueType) {
+		entry := tk.Type == token.SequenceEntryType
+		if flow <= 0 && (entry || tk.Next != nil && tk.Next.Type == token.MappingValueType) {
 			column := tk.Position.Column
-			for len(blocks) > 0 && blocks[len(blocks)-1] > column {
+			for len(blocks) > 0 && blocks[len(blocks)-1].column > column {
 				blocks = blocks[:len(blocks)-1]
 			}
-			if len(blocks) == 0 || blocks[len(blocks)-1] < column {
-				blocks = append(blocks, column)
+			if len(blocks) == 0 || blocks[len(blocks)-1].column < column {
+				blocks = append(blocks, block{column: column})
+			}
+			if here := &blocks[len(blocks)-1]; !entry {
+				if here.keys++; here.keys > maxKeys {
+					fault(tk, fmt.Sprintf("more than %d keys in one mapping", maxKeys))
+					return errs
+				}
 			}
 		}
 		if flow+len(blocks) > maxDepth {
