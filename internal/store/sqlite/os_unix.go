@@ -39,3 +39,13 @@ func refuseShared(name, remedy string) error {
 	}
 	return nil
 }
+
+// onlyOwnerWrites reports whether dir is ours and nobody else can write to it.
+func onlyOwnerWrites(dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid() && info.Mode().Perm()&0o022 == 0
+}

@@ -8,10 +8,17 @@ import (
 	"path/filepath"
 )
 
-// makePrivate makes dir, or refuses one that others can look into.
+// makePrivate makes dir, or refuses one that others can look into. A folder
+// that holds no store yet and that nobody else can have put anything into is
+// made private first, so that a plain mkdir is enough.
 func makePrivate(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the data folder: %w", err)
+	}
+	if !exists(filepath.Join(dir, dataFile)) && onlyOwnerWrites(dir) {
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return fmt.Errorf("making the data folder private: %w", err)
+		}
 	}
 	if err := refuseShared(dir, "chmod 700"); err != nil {
 		return err

@@ -1,0 +1,252 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// randomSteps appends in every shape, with failures and restarts between, and
+// verifies everything after each step.
+func (s *suite) randomSteps() {
+	s.begin()
+	rnd := rand.New(rand.NewPCG(7, 7))
+	written := int64(0)
+	for step := range 150 {
+		singles, batch, fail := rnd.IntN(4), rnd.IntN(6), rnd.IntN(4) == 0
+		var records []sqlstore.Record
+		err := s.update(func(tx *sqlstore.Tx) error {
+			records = nil
+			for i := range singles {
+				records = append(records, record(fmt.Sprint(step, "_s", i)))
+			}
+			if err := tx.Append(records...); err != nil {
+				return err
+			}
+			var together []sqlstore.Record
+			for i := range batch {
+				together = append(together, record(fmt.Sprint(step, "_b", i)))
+			}
+			records = append(records, together...)
+			if err := tx.AppendBatch(together); err != nil {
+				return err
+			}
+			if fail {
+				return errWanted
+			}
+			return nil
+		})
+		if fail {
+			s.want(err, errWanted)
+		} else {
+			s.must(err)
+			for _, r := range records {
+				if written++; r.Entry.Seq != written {
+					s.Fatalf("step %d: an entry got seq %d, want %d", step, r.Entry.Seq, written)
+				}
+			}
+		}
+		if rnd.IntN(20) == 0 {
+			s.restart()
+		}
+		s.view(func(tx *sqlstore.Tx) error {
+			head, _, err := tx.Head()
+			if err == nil && head.Seq != written {
+				err = fmt.Errorf("step %d: the head is %+v, %d were written", step, head, written)
+			}
+			return err
+		})
+	}
+	// The same ID twice is refused as a whole.
+	if err := s.update(func(tx *sqlstore.Tx) error { return tx.Append(record("new"), record("new")) }); err == nil {
+		s.Error("two entries have one ID")
+	}
+	// An entry that cannot be encoded, in the middle.
+	bad := record("bad")
+	bad.Entry.Actor = ""
+	if err := s.update(func(tx *sqlstore.Tx) error {
+		return errors.Join(tx.Append(record("good")), tx.AppendBatch([]sqlstore.Record{record("x"), bad}))
+	}); err == nil {
+		s.Error("an entry without an actor was written")
+	}
+	s.must(s.update(func(tx *sqlstore.Tx) error { return tx.Append(record("good")) }))
+}
+
+// proofs proves every entry after every few appends.
+func (s *suite) proofs() {
+	s.begin()
+	rnd := rand.New(rand.NewPCG(3, 1))
+	var ids []string
+	for step := range 12 {
+		s.must(s.update(func(tx *sqlstore.Tx) error {
+			var batch []sqlstore.Record
+			for i := range 1 + rnd.IntN(9) {
+				batch = append(batch, record(fmt.Sprint(step, "_", i)))
+				ids = append(ids, batch[i].Entry.ID)
+			}
+			if step%3 == 0 {
+				return tx.Append(batch...)
+			}
+			if err := tx.AppendBatch(batch); err != nil {
+				return err
+			}
+			_, err := tx.Proof(batch[0].Entry.ID)
+			if !errors.Is(err, sqlstore.ErrNotFound) {
+				return fmt.Errorf("an entry that is not committed was proved: %w", err)
+			}
+			return nil
+		}))
+		s.view(func(tx *sqlstore.Tx) error {
+			for _, id := range ids {
+				p, err := tx.Proof(id)
+				if err != nil {
+					return err
+				}
+				if err := audit.VerifyProof(p, s.vkey); err != nil {
+					return fmt.Errorf("%s: %w", id, err)
+				}
+				p.Leaf.Count++
+				if err := audit.VerifyProof(p, s.vkey); err == nil {
+					return fmt.Errorf("%s is proved to be where it is not", id)
+				}
+			}
+			_, err := tx.Proof("evt_unknown")
+			s.want(err, sqlstore.ErrNotFound)
+			return nil
+		})
+	}
+	if len(ids) < 40 {
+		s.Fatalf("only %d entries were proved", len(ids))
+	}
+}
+
+// events compares the lists with a filter in plain Go.
+func (s *suite) events() {
+	s.begin()
+	rnd := rand.New(rand.NewPCG(5, 5))
+	pick := func(of ...string) string { return of[rnd.IntN(len(of))] }
+	var all []sqlstore.Record
+	for range 30 {
+		s.must(s.update(func(tx *sqlstore.Tx) error {
+			var some []sqlstore.Record
+			for range 6 {
+				r := record(fmt.Sprint(len(all) + len(some)))
+				e := r.Entry
+				e.Time = at(time.Duration(len(all)) * time.Millisecond)
+				e.Type = pick(audit.RequestCreated, audit.RequestApproved, audit.AccessAllowed)
+				e.Actor, e.OnBehalfOf = pick("user:ana", "user:bo", "agent:bot"), pick("", "", "user:ana")
+				r.Principal = pick("", "user:ana", "user:cy")
+				e.Request, e.Resource = pick("", "req_1", "req_2"), pick("", "orders")
+				some = append(some, r)
+			}
+			all = append(all, some...)
+			if rnd.IntN(2) == 0 {
+				return tx.Append(some...)
+			}
+			return tx.AppendBatch(some)
+		}))
+	}
+	found := 0
+	for range 300 {
+		f := sqlstore.EventFilter{
+			Request: pick("", "", "req_1"), Principal: pick("", "user:ana", "user:cy", "user:nobody"), Resource: pick("", "", "orders"),
+			Type: pick("", "", audit.AccessAllowed), Ascending: rnd.IntN(2) == 0, Limit: rnd.IntN(20),
+		}
+		if rnd.IntN(2) == 0 {
+			f.After = rnd.Int64N(200)
+		}
+		if rnd.IntN(2) == 0 {
+			f.Before = 1 + rnd.Int64N(200)
+		}
+		var want []int64
+		for _, r := range all {
+			e := r.Entry
+			if (f.After == 0 || e.Seq > f.After) && (f.Before == 0 || e.Seq < f.Before) && (f.Request == "" || f.Request == e.Request) &&
+				(f.Resource == "" || f.Resource == e.Resource) && (f.Type == "" || f.Type == e.Type) &&
+				(f.Principal == "" || slices.Contains([]string{e.Actor, e.OnBehalfOf, r.Principal}, f.Principal)) {
+				want = append(want, e.Seq)
+			}
+		}
+		if !f.Ascending {
+			slices.Reverse(want)
+		}
+		if f.Limit > 0 && len(want) > f.Limit {
+			want = want[:f.Limit]
+		}
+		var got []int64
+		s.view(func(tx *sqlstore.Tx) error {
+			events, err := tx.Events(f)
+			if err != nil {
+				return err
+			}
+			for _, e := range events {
+				got = append(got, e.Seq)
+				entry, err := audit.DecodeEntry(e.Bytes)
+				if err != nil {
+					return err
+				}
+				if entry.Seq != e.Seq || e.Seq < e.Leaf.First || e.Seq >= e.Leaf.First+int64(e.Leaf.Count) || entry.ID != all[e.Seq-1].Entry.ID {
+					return fmt.Errorf("entry %d in leaf %+v is %+v", e.Seq, e.Leaf, entry)
+				}
+			}
+			return nil
+		})
+		if diff := cmp.Diff(want, got); diff != "" {
+			s.Fatalf("%+v (-want +got):\n%s", f, diff)
+		}
+		found += len(got)
+	}
+	if found < 500 {
+		s.Fatalf("the filters found %d entries in all: too few to say anything", found)
+	}
+	s.view(func(tx *sqlstore.Tx) error {
+		_, err := tx.Event("evt_unknown")
+		s.want(err, sqlstore.ErrNotFound)
+		e, err := tx.Event("evt_100")
+		if err == nil && e.Seq != 101 {
+			err = fmt.Errorf("evt_100 is %d", e.Seq)
+		}
+		return err
+	})
+}
+
+// verifyNotices shows that this suite's own check is not blind: an earlier
+// checkpoint of another history does not fit.
+func (s *suite) verifyNotices() {
+	s.begin()
+	for i := range 5 {
+		s.must(s.update(func(tx *sqlstore.Tx) error { return tx.Append(record(fmt.Sprint(i))) }))
+	}
+	s.view(func(tx *sqlstore.Tx) error {
+		_, note, err := tx.Head()
+		if err != nil {
+			return err
+		}
+		_, other, err := audit.NewSigner("log.example", zeroReader{})
+		if err != nil {
+			return err
+		}
+		if _, err := tx.VerifyAudit(audit.VerifierOptions{Keys: []string{other}}); err == nil {
+			return errors.New("a checkpoint of an unknown key was accepted")
+		}
+		report, err := tx.VerifyAudit(audit.VerifierOptions{Keys: []string{s.vkey}, Checkpoints: [][]byte{note}})
+		if err == nil && (report.Checkpoints != 2 || report.Vouched != 5) {
+			err = fmt.Errorf("the report is %+v", report)
+		}
+		return err
+	})
+}
+
+type zeroReader struct{}
+
+func (zeroReader) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
