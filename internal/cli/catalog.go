@@ -3,7 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,10 +32,7 @@ catalog file, that file is the truth and apply is refused.`,
 			}
 			after, err := c.PutCatalog(ctx, source, etag)
 			if err != nil {
-				if e, ok := errors.AsType[*client.Error](err); ok && e.Status == 412 {
-					return &Error{Code: ExitFailed, Err: fmt.Errorf("somebody else changed the catalog at the same time; nothing was applied: %w", err), Next: "daypass apply -f " + file}
-				}
-				return err
+				return applyError(file, err)
 			}
 			return a.print(after, func() {
 				if after.Version == before.Version {
@@ -49,6 +46,24 @@ catalog file, that file is the truth and apply is refused.`,
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the catalog: a `path`, or - for standard input")
 	return cmd
+}
+
+// applyError says of the errors in a catalog where in the file they are.
+func applyError(file string, err error) error {
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok {
+		return err
+	}
+	if e.Status == 412 {
+		e.Problem.Detail = "Somebody else changed the catalog at the same time; nothing was applied."
+		return &Error{Code: ExitFailed, Err: e, Next: "daypass apply -f " + file}
+	}
+	for i, f := range e.Problem.Errors {
+		if place, ok := strings.CutPrefix(f.Location, "body:"); ok {
+			e.Problem.Errors[i].Location = file + ":" + place
+		}
+	}
+	return e
 }
 
 func (a *app) policyCmd() *cobra.Command {

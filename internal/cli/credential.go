@@ -16,7 +16,7 @@ import (
 // secretForm is what a credential looks like: an opaque token or a JWT. A
 // server that sent something else could otherwise slip quotes or line ends
 // into shells and into the configuration of other programs.
-var secretForm = regexp.MustCompile(`^[A-Za-z0-9_.=~+/-]{8,8192}$`)
+var secretForm = regexp.MustCompile(`^[A-Za-z0-9_.=~+/-]{8,}$`)
 
 // urlForm likewise keeps a gateway's address plain.
 var urlForm = regexp.MustCompile(`^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?$`)

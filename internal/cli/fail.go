@@ -64,6 +64,9 @@ func report(cmd *cobra.Command, args []string, err error) int {
 	stderr.endLive()
 	stderr.printf("%s %s\n", paint(red, "daypass:"), problem.Detail)
 	for _, f := range problem.Errors {
+		if f.Message == problem.Detail {
+			continue // said already
+		}
 		stderr.printf("  %s: %s\n", strings.TrimPrefix(f.Location, "body."), f.Message)
 	}
 	if problem.AccessRequest != nil && problem.AccessRequest.Command != "" {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,7 @@ for your vote, or all that you may see.`,
 				return Usage("--mine, --to-review and --all exclude each other")
 			case review:
 				q.Role = "reviewer"
-				if q.State == "" {
+				if review = q.State == ""; review {
 					q.State = "pending"
 				}
 			case !all:
@@ -68,6 +69,10 @@ for your vote, or all that you may see.`,
 			})
 			if err != nil {
 				return err
+			}
+			if review {
+				// A reviewer also sees those that had their vote already.
+				list.Items = slices.DeleteFunc(list.Items, func(r api.Request) bool { return !slices.Contains(r.Actions, "approve") })
 			}
 			return a.print(list, func() { a.showRequests(list, review) })
 		}),

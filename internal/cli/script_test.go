@@ -1,0 +1,199 @@
+package cli_test
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"daypass": func() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs testdata/script, which shows each command as a person uses
+// it. Every script has a server of its own. Beside the commands of testscript
+// there are:
+//
+//	as user:ana            who the following commands are
+//	exits 3 daypass …      the command must end with this exit code
+//	grab NAME req_         the first such ID on stdout becomes $NAME
+//	plain stdout|stderr    it holds no control byte but line ends
+//	mode FILE 0600         the file has this mode
+//	verify FILE            the export of the audit log is whole
+//	server revoke NAME     the server revokes what there is on a resource
+//	called GET /v1/me      there was such a call
+//	noleak stdout stderr   they hold no secret
+//	gone FILE              the process whose ID is in the file has ended
+//	within 3s              no more time went by since the last "within"
+//
+// Attack: CLI-01, CLI-02, CLI-05, CLI-06, CLI-07, CLI-08, CLI-09
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			f := newFake(env.T().(testing.TB))
+			env.Setenv("DAYPASS_URL", f.URL)
+			env.Setenv("DAYPASS_TOKEN", "dpat_ana")
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "settings"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("REQUEST", "req_aaaaaaaaaaaaaaaaaaaaaaaaaa")
+			env.Values["server"] = f
+			env.Values["since"] = new(time.Time)
+			*env.Values["since"].(*time.Time) = time.Now()
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"as":     asCmd,
+			"exits":  exitsCmd,
+			"grab":   grabCmd,
+			"plain":  plainCmd,
+			"mode":   modeCmd,
+			"verify": verifyCmd,
+			"server": serverCmd,
+			"called": calledCmd,
+			"noleak": noleakCmd,
+			"gone":   goneCmd,
+			"within": withinCmd,
+		},
+	})
+}
+
+func server(ts *testscript.TestScript) *fakeAPI { return ts.Value("server").(*fakeAPI) }
+
+func asCmd(ts *testscript.TestScript, _ bool, args []string) {
+	_, name, ok := strings.Cut(args[0], ":")
+	if _, known := people["dpat_"+name]; !ok || !known {
+		ts.Fatalf("nobody is called %s", args[0])
+	}
+	ts.Setenv("DAYPASS_TOKEN", "dpat_"+name)
+}
+
+func exitsCmd(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func grabCmd(ts *testscript.TestScript, _ bool, args []string) {
+	id := regexp.MustCompile(regexp.QuoteMeta(args[1]) + `[a-z0-9]+`).FindString(ts.ReadFile("stdout"))
+	if id == "" {
+		ts.Fatalf("there is no %s… on stdout", args[1])
+	}
+	ts.Setenv(args[0], id)
+}
+
+func plainCmd(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	if text == "" {
+		ts.Fatalf("%s is empty", args[0])
+	}
+	if bad := firstOdd(text); bad != "" {
+		ts.Fatalf("%s holds %s", args[0], bad)
+	}
+}
+
+func modeCmd(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Lstat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	want, err := strconv.ParseUint(args[1], 8, 32)
+	ts.Check(err)
+	if !info.Mode().IsRegular() && !info.IsDir() || info.Mode().Perm() != os.FileMode(want) {
+		ts.Fatalf("%s is %v", args[0], info.Mode())
+	}
+}
+
+func verifyCmd(ts *testscript.TestScript, neg bool, args []string) {
+	report, err := audit.VerifyExport(strings.NewReader(ts.ReadFile(args[0])), audit.VerifyOptions{})
+	if (err != nil) != neg {
+		ts.Fatalf("%v, %v", report, err)
+	}
+}
+
+func serverCmd(ts *testscript.TestScript, _ bool, args []string) {
+	req, err := http.NewRequest(http.MethodPost, server(ts).URL+"/control/"+strings.Join(args, "/"), nil)
+	ts.Check(err)
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusNoContent {
+		ts.Fatalf("server: %s", res.Status)
+	}
+}
+
+// calledCmd looks for a call by its method and path.
+func calledCmd(ts *testscript.TestScript, neg bool, args []string) {
+	f := server(ts)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := false
+	for _, call := range f.calls {
+		found = found || strings.HasPrefix(call, strings.Join(args, " "))
+	}
+	if found == neg {
+		ts.Fatalf("calls: %q", f.calls)
+	}
+}
+
+// noleakCmd checks that no secret is in what the last command printed.
+func noleakCmd(ts *testscript.TestScript, _ bool, args []string) {
+	f := server(ts)
+	f.mu.Lock()
+	secrets := append([]string{"dpat_ana", "dpat_bo", "dpat_root"}, f.secrets...)
+	f.mu.Unlock()
+	for _, name := range args {
+		text := ts.ReadFile(name)
+		for _, s := range secrets {
+			if strings.Contains(text, s) {
+				ts.Fatalf("%s holds a secret", name)
+			}
+		}
+	}
+}
+
+func withinCmd(ts *testscript.TestScript, _ bool, args []string) {
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	since := ts.Value("since").(*time.Time)
+	if took := time.Since(*since); took > limit {
+		ts.Fatalf("it took %v", took)
+	}
+	*since = time.Now()
+}
+
+// goneCmd takes a process that nobody has reaped for one that has ended.
+func goneCmd(ts *testscript.TestScript, _ bool, args []string) {
+	pid := strings.TrimSpace(ts.ReadFile(args[0]))
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return
+	}
+	if _, rest, ok := strings.Cut(string(stat), ") "); !ok || rest[0] != 'Z' {
+		ts.Fatalf("process %s lives: %s", pid, stat)
+	}
+}
