@@ -36,6 +36,9 @@ func Decode(name string, src []byte, into any) error {
 func nameErrors(name string, err error) error {
 	var errs Errors
 	if errors.As(err, &errs) {
+		for i := range errs { // an empty file has no places
+			errs[i].Line, errs[i].Column = max(errs[i].Line, 1), max(errs[i].Column, 1)
+		}
 		return errs.in(name)
 	}
 	return err
@@ -247,7 +250,7 @@ func UnknownKey(e Entry, known []string) Error {
 	return Errorf(e.KeyNode, "unknown key %q: known here are %s", clip(e.Key), strings.Join(sorted, ", "))
 }
 
-// near reports whether a and b differ by at most two edits (a third of the
+// near reports whether a and b differ by at most two edits (half of the
 // word for short ones), whatever their case.
 func near(a, b string) bool {
 	a, b = strings.ToLower(a), strings.ToLower(b)
@@ -269,7 +272,7 @@ func near(a, b string) bool {
 			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
 		}
 	}
-	return row[len(b)] <= min(2, len(b)/3)
+	return row[len(b)] <= min(2, len(b)/2)
 }
 
 func clip(s string) string {

@@ -1,46 +1,252 @@
 package config
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
+// contractExample is that of CONTRACT §3 as far as this build goes.
 const contractExample = `listen: 127.0.0.1:7400            # API and console; not loopback ⇒ TLS required
 public_url: http://127.0.0.1:7400
 data: ./data                      # keys, SQLite; created with mode 0700
 store: sqlite                     # or postgres://… for several nodes
 catalog: ./catalog.yaml           # applied at start when its content changed; SIGHUP re-reads
 gateways:
-  http:     {listen: 127.0.0.1:7480, domain: localhost}   # Host
+  http:     {listen: 127.0.0.1:7480, domain: localhost}   # a resource is reached as Host: <resource>.<domain>
 identity:                         # who may log in; see the identity issue
   tokens: true
 limits: {request_ttl: 24h, max_skew: 5s, revocation_bound: 5s, pending: {per_resource: 20, per_requester: 100}}
 `
 
-func write(t *testing.T, name, content string, mode os.FileMode) string {
+func writeFile(t *testing.T, dir, name, content string, mode os.FileMode) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
+	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
 func TestLoadContractExample(t *testing.T) {
-	path := write(t, "daypass.yaml", contractExample, 0o644)
+	dir := t.TempDir()
+	got, err := Load(writeFile(t, dir, "daypass.yaml", contractExample, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Server{
+		Listen: "127.0.0.1:7400", PublicURL: "http://127.0.0.1:7400", Data: filepath.Join(dir, "data"), Store: "sqlite",
+		Catalog: filepath.Join(dir, "catalog.yaml"), Gateways: Gateways{HTTP: &HTTPGateway{Listen: "127.0.0.1:7480", Domain: "localhost"}},
+		Identity: Identity{Tokens: true}, Audit: Audit{Access: "batched"},
+		Limits: Limits{RequestTTL: 24 * time.Hour, MaxSkew: 5 * time.Second, RevocationBound: 5 * time.Second, Pending: Pending{PerResource: 20, PerRequester: 100}},
+	}
+	if !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	if len(got.Warnings()) != 0 || got.Audit.Strict() || got.TLS.Enabled() {
+		t.Errorf("warnings %q", got.Warnings())
+	}
+	empty, _, err := decodeServer("f", nil, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Catalog, want.Gateways.HTTP = "", nil
+	if !cmp.Equal(empty, want) {
+		t.Error(cmp.Diff(want, empty))
+	}
+	if _, err := Load(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// Invariant: A40
+// Attack: CFG-06
+func TestServerRefuses(t *testing.T) {
+	const warm = "f:1:9: 0.0.0.0:7400 is not loopback, and TLS is not configured: give tls: {cert: FILE, key: FILE}, or write tls: off to serve in clear"
+	for _, test := range []struct{ src, want string }{
+		{"listen: 0.0.0.0:7400\npublic_url: http://h\n", warm},
+		{"listen: :7400\npublic_url: http://h\n", strings.Replace(warm, "0.0.0.0:7400", ":7400", 1)},
+		{"listen: \":7400\"\npublic_url: http://h\n", strings.Replace(warm, "0.0.0.0:7400", ":7400", 1)},
+		{"listen: \"[::]:7400\"\npublic_url: http://h\n", strings.Replace(warm, "0.0.0.0:7400", "[::]:7400", 1)},
+		{"listen: example.com:7400\n", strings.Replace(warm, "0.0.0.0:7400", "example.com:7400", 1)},
+		{"listen: 127.0.0.1.example.com:7400\n", strings.Replace(warm, "0.0.0.0:7400", "127.0.0.1.example.com:7400", 1)},
+		{"listen: 0.0.0.0:7400\ntls: off\n", "f:1:1: public_url is needed when listen is not one address: it is what callers use"},
+		{"listen: 0.0.0.0:7400\npublic_url: http://h\ntls: false\n", "f:3:6: must be {cert: FILE, key: FILE} or the word off"},
+		{"tls: {cert: a}\n", "f:1:6: key is missing"},
+		{"tls: {cert: \"\", key: b}\n", "f:1:6: cert and key must be files"},
+		{"gateways: {http: {listen: 10.0.0.1:7480}}\n", "f:1:27: 10.0.0.1:7480 is not loopback, and TLS is not configured: give tls: {cert: FILE, key: FILE}, or write tls: off to serve in clear"},
+		{"gateways: {postgres: {listen: 127.0.0.1:7432}}\n", `f:1:12: unknown key "postgres": this build has no such gateway; it has http`},
+		{"gateways: {http: {domain: Example.com}}\n", "f:1:27: must be a DNS name in lower case, such as access.example.com"},
+		{"gateways: {http: {domain: \"*.x\"}}\n", "f:1:27: must be a DNS name in lower case, such as access.example.com"},
+		{"listen: 127.0.0.1\n", "f:1:9: must be host:port, such as 127.0.0.1:7400"},
+		{"listen: 127.0.0.1:99999\n", "f:1:9: must be host:port with a port between 1 and 65535"},
+		{"public_url: daypass.example.com\n", "f:1:13: must be an absolute URL, such as https://daypass.example.com, without a user and a fragment"},
+		{"public_url: ftp://h\n", "f:1:13: must be an absolute URL, such as https://daypass.example.com, without a user and a fragment"},
+		{"public_url: https://u:hunter2@h\n", "f:1:13: must be an absolute URL, such as https://daypass.example.com, without a user and a fragment"},
+		{"public_url: https://h/x\n", "f:1:13: must have no path and no query"},
+		{"public_url: https://h?x=1\n", "f:1:13: must have no path and no query"},
+		{"public_url: https://h:0\n", "f:1:13: must be an absolute URL with a port between 1 and 65535"},
+		{"store: postgres://u:hunter2@h/db\n", "f:1:8: PostgreSQL is not in this build: write sqlite"},
+		{"store: mysql\n", "f:1:8: unknown store: write sqlite"},
+		{"data: \"\"\n", "f:1:7: must be a folder"},
+		{"identity: {tokens: false}\n", "f:1:20: API tokens are the only way to log in to this build: nobody could"},
+		{"identity: {oidc: {}}\n", `f:1:12: unknown key "oidc": known here are tokens`},
+		{"limits: {request_ttl: 8760h, max_skew: 2m, pending: {per_resource: 0}}\n", "f:1:23: must be more than 0 and at most 720h\nf:1:40: must be more than 0 and at most 1m\nf:1:68: must be between 1 and 1000000"},
+		{"audit: {access: off}\n", "f:1:17: must be a text: put quotes around off, which is a boolean to many readers"},
+		{"audit: {access: none}\n", "f:1:17: must be batched or strict"},
+		{"notify: {webhook: {url: \"https://h/x\"}}\n", "f:1:19: secret is missing"},
+		{"notify: {webhook: {url: h, secret: {env: W}}}\n", "f:1:25: must be an absolute URL, such as https://daypass.example.com, without a user and a fragment"},
+		{"notify: {smtp: {addr: h, from: x, tls: maybe, username: u}}\n", "f:1:16: username and password are given together, or neither\nf:1:23: must be host:port, such as 127.0.0.1:7400\nf:1:32: must be a mail address, such as daypass@example.com\nf:1:40: must be starttls, implicit or off"},
+		{"notify: {smtp: {addr: \"mail:25\", from: a@b.c, username: u, password: {env: P}, tls: \"off\"}}\n", "f:1:85: a password is not sent in clear: use starttls or implicit"},
+		{"listen_adress: x\n", `f:1:1: unknown key "listen_adress": known here are audit, catalog, data, gateways, identity, limits, listen, notify, public_url, store, tls`},
+	} {
+		s, _, err := decodeServer("f", []byte(test.src), "/etc/daypass")
+		if err == nil || s != nil || err.Error() != test.want {
+			t.Errorf("%s: got\n%v\nwant\n%s", test.src, err, test.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("a password is in the error: %v", err)
+		}
+	}
+}
+
+// Invariant: A40
+func TestServerWarnings(t *testing.T) {
+	s, _, err := decodeServer("f", []byte(`listen: 0.0.0.0:7400
+tls: off
+public_url: http://daypass.internal:7400/
+gateways: {http: {listen: ":7480", tls: off}}
+notify:
+  webhook: {url: "http://hooks.internal/secret-path", secret: {env: W}}
+  smtp: {addr: "mail.internal:25", from: daypass@example.com, tls: "off"}
+`), "/etc/daypass")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"tls: off: the API on 0.0.0.0:7400 is served in clear; tokens and grants can be read on the way",
+		"gateways.http.tls: off: the HTTP gateway on :7480 is served in clear; grant tokens can be read on the way",
+		"notify.webhook.url: messages to hooks.internal are signed, but sent in clear",
+		"notify.smtp.tls: off: mail to mail.internal:25 is sent in clear",
+	}
+	if got := s.Warnings(); !cmp.Equal(got, want) {
+		t.Error(cmp.Diff(want, got))
+	}
+	if s.PublicURL != "http://daypass.internal:7400" {
+		t.Errorf("public_url %q", s.PublicURL)
+	}
+}
+
+func TestPublicURLDefaults(t *testing.T) {
+	for src, want := range map[string]string{
+		"":                               "http://127.0.0.1:7400",
+		"listen: localhost:80\n":         "http://localhost:80",
+		"listen: \"[::1]:7400\"\n":       "http://[::1]:7400",
+		"tls: {cert: a, key: b}\n":       "https://127.0.0.1:7400",
+		"listen: 127.0.0.1:0\n":          "",
+		"public_url: https://h.example/": "https://h.example",
+	} {
+		s, _, err := decodeServer("f", []byte(src), "/etc/daypass")
+		if err != nil || s.PublicURL != want {
+			t.Errorf("%q: %v, %v", src, s, err)
+		}
+	}
+}
+
+// ${ENV} stays what it is.
+//
+// Attack: CFG-07
+func TestNothingIsExpanded(t *testing.T) {
+	t.Setenv("DAYPASS_TEST_FOLDER", "/elsewhere")
+	s, _, err := decodeServer("f", []byte("data: ${DAYPASS_TEST_FOLDER}/data\ncatalog: $DAYPASS_TEST_FOLDER\n"), "/etc/daypass")
+	if err != nil || s.Data != "/etc/daypass/${DAYPASS_TEST_FOLDER}/data" || s.Catalog != "/etc/daypass/$DAYPASS_TEST_FOLDER" {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+}
+
+// Attack: CFG-09
+func TestFilesOthersCanRead(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certificate(t)
+	writeFile(t, dir, "cert.pem", cert, 0o644)
+	keyPath := writeFile(t, dir, "key.pem", key, 0o644)
+	secretPath := writeFile(t, dir, "hook", "s3cr3t\n", 0o604)
+	path := writeFile(t, dir, "daypass.yaml", "tls: {cert: cert.pem, key: key.pem}\nnotify: {webhook: {url: \"https://h\", secret: {file: hook}}}\n", 0o644)
+	_, err := Load(path)
+	want := path + ":1:28: " + keyPath + " holds a secret and others may read it (mode 0644): run chmod 600 " + keyPath + "\n" +
+		path + ":2:46: " + secretPath + " holds a secret and others may read it (mode 0604): run chmod 600 " + secretPath
+	if err == nil || err.Error() != want {
+		t.Fatalf("got\n%v\nwant\n%s", err, want)
+	}
+	for _, p := range []string{keyPath, secretPath} {
+		if err := os.Chmod(p, 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Data != filepath.Join(filepath.Dir(path), "data") || s.Catalog != filepath.Join(filepath.Dir(path), "catalog.yaml") {
-		t.Errorf("paths %q, %q are not in the file's folder", s.Data, s.Catalog)
+	if s.TLS.Key != keyPath || s.Notify.Webhook.Secret.File != secretPath {
+		t.Errorf("paths %+v", s)
 	}
-	if s.Limits.RequestTTL != 24*time.Hour || s.Gateways.HTTP.Domain != "localhost" || s.Limits.Pending.PerResource != 20 {
-		t.Errorf("got %+v", s)
+	if value, err := s.Notify.Webhook.Secret.Value(); value != "s3cr3t" || err != nil {
+		t.Errorf("%q, %v", value, err)
 	}
-	if len(s.Warnings()) != 0 {
-		t.Errorf("warnings %q", s.Warnings())
+	_, other := certificate(t)
+	writeFile(t, dir, "key.pem", other, 0o600)
+	if _, err := Load(path); err == nil || !strings.HasPrefix(err.Error(), path+":1:6: loading the certificate and its key:") || strings.Contains(err.Error(), "PRIVATE") {
+		t.Errorf("a key of another certificate: %v", err)
 	}
+}
+
+func FuzzServer(f *testing.F) {
+	f.Add([]byte(contractExample))
+	f.Add([]byte("listen: 0.0.0.0:1\ntls: off\npublic_url: http://h\nnotify: {smtp: {addr: \"m:25\", from: a@b.c}, webhook: {url: \"http://h\", secret: {file: /x}}}\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		s, _, err := decodeServer("f", src, "/etc/daypass")
+		if err != nil {
+			checkErrors(t, err)
+			return
+		}
+		if !loopback(s.Listen) && !s.TLS.Enabled() && len(s.Warnings()) == 0 {
+			t.Fatalf("served in clear without a word: %+v", s)
+		}
+		if s.Store != "sqlite" || !filepath.IsAbs(s.Data) || s.Limits.RevocationBound <= 0 || s.Limits.Pending.PerResource < 1 || !s.Identity.Tokens {
+			t.Fatalf("unsound: %+v", s)
+		}
+	})
 }
