@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"errors"
+	"flag"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,9 +25,9 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs testdata/script, which shows each command as a person uses
-// it. Every script has a server of its own. Beside the commands of testscript
-// there are:
+// scripts runs scripts of testdata/script, which show each command as a person
+// uses it. Every script has a server of its own. Beside the commands of
+// testscript there are:
 //
 //	as user:ana            who the following commands are
 //	exits 3 daypass …      the command must end with this exit code
@@ -39,11 +40,9 @@ func TestMain(m *testing.M) {
 //	noleak stdout stderr   they hold no secret
 //	gone FILE              the process whose ID is in the file has ended
 //	within 3s              no more time went by since the last "within"
-//
-// Attack: CLI-01, CLI-02, CLI-05, CLI-06, CLI-07, CLI-08, CLI-09
-func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+func scripts(t *testing.T, names ...string) {
+	t.Helper()
+	params := testscript.Params{
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
@@ -53,25 +52,62 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "settings"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("REQUEST", "req_aaaaaaaaaaaaaaaaaaaaaaaaaa")
-			env.Values["server"] = f
-			env.Values["since"] = new(time.Time)
-			*env.Values["since"].(*time.Time) = time.Now()
+			env.Setenv("ESC", "req_\x1b[2J")
+			since := time.Now()
+			env.Values["server"], env.Values["since"] = f, &since
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as":     asCmd,
-			"exits":  exitsCmd,
-			"grab":   grabCmd,
-			"plain":  plainCmd,
-			"mode":   modeCmd,
-			"verify": verifyCmd,
-			"server": serverCmd,
-			"called": calledCmd,
-			"noleak": noleakCmd,
-			"gone":   goneCmd,
-			"within": withinCmd,
+			"as": asCmd, "exits": exitsCmd, "grab": grabCmd, "plain": plainCmd, "mode": modeCmd, "verify": verifyCmd,
+			"server": serverCmd, "called": calledCmd, "noleak": noleakCmd, "gone": goneCmd, "within": withinCmd,
 		},
-	})
+	}
+	for _, name := range names {
+		params.Files = append(params.Files, filepath.Join("testdata", "script", name+".txtar"))
+		ran[name] = true
+	}
+	testscript.Run(t, params)
+}
+
+// ran are the scripts that some test has run.
+var ran = map[string]bool{}
+
+func TestAsking(t *testing.T) { scripts(t, "request") }
+
+func TestReviewing(t *testing.T) { scripts(t, "review") }
+
+func TestOperating(t *testing.T) { scripts(t, "operate") }
+
+// Attack: CLI-01, CLI-05
+func TestHostileText(t *testing.T) { scripts(t, "hostile") }
+
+// Attack: CLI-02, CLI-05, CLI-08
+func TestUsing(t *testing.T) { scripts(t, "use") }
+
+// Attack: CLI-02, CLI-08, CLI-09
+func TestLogin(t *testing.T) { scripts(t, "login") }
+
+// Attack: CLI-06
+func TestExitCodes(t *testing.T) { scripts(t, "exit-codes", "denied") }
+
+// Attack: CLI-07
+func TestWaiting(t *testing.T) { scripts(t, "wait") }
+
+func TestExec(t *testing.T) { scripts(t, "exec", "exec-expiry") }
+
+func TestEveryScriptIsRun(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d scripts, %v", len(files), err)
+	}
+	if flag.Lookup("test.run").Value.String() != "" {
+		return // only some tests run, so only some scripts do
+	}
+	for _, f := range files {
+		if name := strings.TrimSuffix(filepath.Base(f), ".txtar"); !ran[name] {
+			t.Errorf("no test runs %s", f)
+		}
+	}
 }
 
 func server(ts *testscript.TestScript) *fakeAPI { return ts.Value("server").(*fakeAPI) }
@@ -113,7 +149,7 @@ func plainCmd(ts *testscript.TestScript, _ bool, args []string) {
 	if text == "" {
 		ts.Fatalf("%s is empty", args[0])
 	}
-	if bad := firstOdd(text); bad != "" {
+	if bad := cli.FirstOdd(text); bad != "" {
 		ts.Fatalf("%s holds %s", args[0], bad)
 	}
 }
