@@ -232,3 +232,6 @@ func (g *Guard) CountDenied(ip, channel, what string) {
 	g.denied.Add(1)
 	g.rec.CountDenied(ip, channel, what)
 }
+
+// CountPanic counts a panic that a gateway isolated.
+func (g *Guard) CountPanic() { g.panics.Add(1) }

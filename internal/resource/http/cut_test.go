@@ -35,7 +35,7 @@ type streams struct {
 }
 
 func newStreams(t *testing.T) *streams {
-	u := &streams{gone: make(chan struct{}, 1000)}
+	u := &streams{gone: make(chan struct{}, 10_000)}
 	mux := http.NewServeMux()
 	write := func(w http.ResponseWriter, r *http.Request, every time.Duration, text string) {
 		for r.Context().Err() == nil {
@@ -507,7 +507,6 @@ func TestTwoHundredStreamsAreCutAtOnce(t *testing.T) {
 }
 
 // Invariant: A4
-// Attack: HTT-07
 func TestHTTP2StreamsAreCutOneByOne(t *testing.T) {
 	u := newStreams(t)
 	s := newSite(t, u.url, siteOptions{tls: true})
@@ -565,6 +564,41 @@ func TestHTTP2StreamsAreCutOneByOne(t *testing.T) {
 	eventually(t, "the blocked stream is closed", func() bool { return s.guard.Counts().Sessions == 1 })
 	if late := time.Since(end); late > bound {
 		t.Errorf("cut after %v", late)
+	}
+}
+
+// Attack: HTT-07
+func TestHTTP2StreamsThatAreResetAtOnce(t *testing.T) {
+	u := newStreams(t)
+	s := newSite(t, u.url, siteOptions{tls: true})
+	client := s.client()
+	_, token := s.grant(everything, time.Hour)
+	var most atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 250 {
+				ctx, cancel := context.WithCancel(context.Background())
+				req, _ := http.NewRequestWithContext(ctx, "GET", s.url("/poll"), nil)
+				req.Header.Set("Authorization", "Bearer "+token)
+				time.AfterFunc(time.Duration(i%5)*time.Millisecond, cancel)
+				if res, err := client.Do(req); err == nil {
+					_ = res.Body.Close()
+				}
+				cancel()
+				if n := int64(s.guard.Counts().Sessions); n > most.Load() {
+					most.Store(n)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() > 250 {
+		t.Errorf("%d sessions at once", most.Load())
+	}
+	eventually(t, "all are over", func() bool { return s.guard.Counts().Sessions == 0 && u.open.Load() == 0 })
+	if res, _ := s.do("GET", "/missing", token); res.StatusCode != 404 {
+		t.Errorf("%d", res.StatusCode)
 	}
 }
 
@@ -661,7 +695,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	round(40)
 	goroutines, files := settle(s.gw.upstreams.close)
-	for range 5 {
+	for range 12 {
 		round(80)
 	}
 	g2, f2 := settle(s.gw.upstreams.close)

@@ -59,6 +59,9 @@ func (g *Gateway) answer(c *call, status int, contentType string, body []byte) {
 func (g *Gateway) deny(c *call, err error) {
 	var d *gateway.Denial
 	if !errors.As(err, &d) || d.Status == gateway.Unavailable {
+		if c.r.Context().Err() != nil {
+			panic(http.ErrAbortHandler) // the client has gone
+		}
 		g.log.Error("http gateway: an attempt could not be decided or recorded", "resource", c.resource.ID, "err", err)
 		g.unavailable(c)
 		return
@@ -142,6 +145,10 @@ func (g *Gateway) denyWith(c *call, grant *live.Grant, p api.Problem, kind, why 
 	h.Set("Link", "<"+ask+`>; rel="request-access"`)
 	if p.Status == http.StatusUnauthorized && g.wantsPage(c) {
 		g.loginPage(c, http.StatusUnauthorized, ask, p.Detail)
+		return
+	}
+	if p.Status == http.StatusForbidden && c.proof.cookie() && g.wantsPage(c) {
+		g.page(c, p.Status, page{Resource: c.resource.ID, Message: p.Detail, Ask: ask})
 		return
 	}
 	p.AccessRequest = g.hint(c, grant, role, scope)

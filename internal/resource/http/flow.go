@@ -41,6 +41,7 @@ type flow struct {
 	pass    string // an Authorization header of the client's that is not ours
 
 	in, out atomic.Int64 // bytes of bodies, and of an upgraded connection
+	badBody atomic.Bool  // the client's body could not be read to its end
 
 	mu       sync.Mutex
 	upstream *upstreamConn
@@ -231,6 +232,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	b.flow.in.Add(int64(n))
 	if b.flow.isCut() {
 		return 0, errCut
+	}
+	if err != nil && err != io.EOF {
+		b.flow.badBody.Store(true)
 	}
 	return n, err
 }

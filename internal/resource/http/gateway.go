@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/daypass/daypass/internal/policy"
@@ -31,7 +30,6 @@ type Gateway struct {
 
 	upstreams  upstreams
 	assertions assertions
-	panics     atomic.Uint64
 
 	mu       sync.Mutex
 	listener *listener
@@ -164,11 +162,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if v != http.ErrAbortHandler { //nolint:errorlint // the value itself is the signal
-			g.panics.Add(1)
+			g.deps.Guard.CountPanic()
 			g.log.Error("http gateway: a handler panicked", "what", fmt.Sprintf("%T", v))
 		}
 		panic(http.ErrAbortHandler)
 	}()
+	if r.ProtoMajor == 1 {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // that of an earlier answer
+	}
 	g.serve(w, r)
 }
 
@@ -181,15 +182,31 @@ func peer(r *http.Request) string {
 	return host
 }
 
+const (
+	smallBody  = 4 << 10          // bytes that are read of a body that nobody wants
+	answerTime = 10 * time.Second // for a client to take an answer of the gateway's own
+)
+
 // turnAway readies a connection for an answer to a request whose body nobody
-// will read: a peer that is not let in gets no time to send it.
+// wants. A peer that is not let in gets no time to send it: a small one is
+// read, so that the connection can go on; for the rest it is closed.
 func turnAway(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(answerTime)) // ServeHTTP lifts it for the next request
 	if r.Body == nil || r.Body == http.NoBody {
 		return
+	}
+	// Also for the server's own attempt to read on, after the answer.
+	_ = control.SetReadDeadline(time.Now().Add(farewell))
+	waits := r.Header.Get("Expect") != "" // reading would invite the body
+	if !waits && r.ContentLength <= smallBody {
+		n, err := io.CopyN(io.Discard, r.Body, smallBody+1)
+		if errors.Is(err, io.EOF) && n <= smallBody {
+			_ = control.SetReadDeadline(time.Time{})
+			return
+		}
 	}
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(farewell))
-	_, _ = io.CopyN(io.Discard, r.Body, 4<<10) // so that most clients read the answer before a reset
 }

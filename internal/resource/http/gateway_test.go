@@ -1,9 +1,11 @@
 package httpkind
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -447,6 +449,37 @@ func TestUpstreamAddressesAreChecked(t *testing.T) {
 	} {
 		if err := new(Config).setUpstream(upstream); err == nil {
 			t.Errorf("%s was taken", upstream)
+		}
+	}
+}
+
+// A body is forwarded as it comes, so its faults are found underway: the
+// upstream's request is broken off, and nothing behind it is read as another.
+//
+// Attack: FWD-08
+func TestMalformedBodiesAreBrokenOff(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	up := upstreamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, fmt.Sprintf("%s %s whole:%v", r.Method, r.URL.Path, err == nil))
+	}))
+	s := newSite(t, up, siteOptions{})
+	_, token := s.grant(everything, time.Hour)
+	head := "POST /a HTTP/1.1\r\nHost: orders-api.gw.test\r\nAuthorization: Bearer " + token + "\r\nTransfer-Encoding: chunked\r\n\r\n"
+	smuggled := "GET /admin HTTP/1.1\r\nHost: x\r\n\r\n"
+	for _, body := range []string{"1\nx\n0\n\n", "1;a\nb\r\nx\r\n0\r\n\r\n", "zz\r\nx\r\n0\r\n\r\n", "-1\r\nx\r\n0\r\n\r\n", "1\r\nxyz\r\n0\r\n\r\n", "fffffffffffffffff\r\nx"} {
+		if status := s.rawStatus(head + body + smuggled); status != 400 {
+			t.Errorf("%q: %d", body, status)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, g := range got {
+		if g != "POST /a whole:false" {
+			t.Errorf("the upstream read %s", g)
 		}
 	}
 }

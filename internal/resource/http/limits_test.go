@@ -144,8 +144,8 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 	if res, err := s.client().Do(req); err == nil {
 		t.Errorf("answered %d", res.StatusCode)
 	}
-	if s.gw.panics.Load() != 1 || s.guard.Counts().Sessions != 0 {
-		t.Errorf("%d panics, %d sessions", s.gw.panics.Load(), s.guard.Counts().Sessions)
+	if c := s.guard.Counts(); c.Panics != 1 || c.Sessions != 0 {
+		t.Errorf("%+v", c)
 	}
 	broken = false
 	if res, _ := s.do("GET", "/", token); res.StatusCode != 200 {

@@ -82,6 +82,14 @@ func TestABrowserLogsIn(t *testing.T) {
 			if last.header.Get("Daypass-Grant") != id {
 				t.Error("not the grant's request")
 			}
+			if res, body := s.do("GET", "/v1/orders/7", "", "Cookie", cookie, "Sec-Fetch-Mode", "navigate", "Accept", html); res.StatusCode != 200 {
+				t.Fatalf("%d %s", res.StatusCode, body)
+			}
+			_, narrow := s.grant(`{"methods":["GET"],"paths":["/v1/orders/*"]}`, time.Minute)
+			small := s.postLogin(narrow, "/", "Sec-Fetch-Site", sameOrigin).Cookies()[0]
+			if res, body := s.do("GET", "/admin", "", "Cookie", small.Name+"="+small.Value, "Accept", html); res.StatusCode != 403 || !strings.Contains(body, "the grant allows GET on /v1/orders/*") || strings.Contains(body, "<form") {
+				t.Errorf("outside the scope: %d %s", res.StatusCode, body)
+			}
 			// The cookie is good for this host and nothing else.
 			if res, _ := s.do("GET", "/", "", "Cookie", cookie, "Host", "other.gw.test"); res.StatusCode != 401 {
 				t.Errorf("on another host: %d", res.StatusCode)

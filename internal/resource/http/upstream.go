@@ -302,6 +302,11 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 		g.refuse(c, http.StatusRequestEntityTooLarge, "body_too_large", "The body is larger than this resource takes.")
 	case errors.Is(err, context.Canceled):
 		panic(http.ErrAbortHandler) // the client has gone
+	case f.badBody.Load():
+		if !f.h2 {
+			f.Header().Set("Connection", "close")
+		}
+		g.refuse(c, http.StatusBadRequest, "malformed_body", "The body of the request ended early or was malformed.")
 	case errors.Is(err, errNoSecret):
 		g.log.Error("http gateway: cannot inject", "resource", f.session.Grant.Resource, "err", err)
 		g.unavailable(c)
