@@ -48,9 +48,23 @@ func (w who) approver(r *access.Request) bool {
 	})
 }
 
+// candidate reports whether the caller is in a group that approves in some
+// stage, or is the requester's person with another account. Such a caller may
+// see the request, so that the refusal of a vote can say why (one's own, not a
+// user) instead of that there is no such request.
+func (w who) candidate(r *access.Request) bool {
+	dir := w.b.directory(w.cat, r)
+	person, ok := dir.Person(w.c.Principal)
+	requester, _ := dir.Person(r.Content.Requester)
+	if !ok || person == requester {
+		return ok
+	}
+	return slices.ContainsFunc(r.Stages(), func(s access.Stage) bool { return dir.Member(w.c.Principal, s.From) })
+}
+
 // sees reports whether the caller may know that the request exists.
 func (w who) sees(r *access.Request) bool {
-	return w.self(r) || w.ownsRequester(r) || w.auditor() || w.owns(r.Content.Resource) || w.approver(r)
+	return w.self(r) || w.ownsRequester(r) || w.auditor() || w.owns(r.Content.Resource) || w.candidate(r)
 }
 
 // mayCancel: the requester, their owner, an admin.

@@ -144,7 +144,7 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 		}
 		return View{}, refusal(e)
 	}
-	if !d.Terms.Auto || u.b.issuing.Load() {
+	if !d.Terms.Auto {
 		if err := u.pendingLimits(res.ID); err != nil {
 			return View{}, refusal(err)
 		}

@@ -149,11 +149,7 @@ func explain(r *access.Request) string {
 	t := r.Content.Terms
 	switch r.State {
 	case access.Pending:
-		parts := []string{}
-		for _, s := range r.Stages() {
-			parts = append(parts, fmt.Sprintf("%d of %s (%s)", s.Quorum, strings.Join(s.From, " or "), s.Name))
-		}
-		return fmt.Sprintf("The rule %q asks for the approval of %s, until %s.", t.Rule, strings.Join(parts, ", then "), stamp(r.ApproveBy))
+		return waitsFor(r)
 	case access.Approved:
 		if t.Auto {
 			return fmt.Sprintf("Approved by the rule %q, for %s.", t.Rule, api.FormatDuration(access.Effective(r)))
@@ -171,6 +167,28 @@ func explain(r *access.Request) string {
 		return fmt.Sprintf("Cancelled by %s.", r.DecidedBy)
 	}
 	return "Lapsed: " + r.Outcome
+}
+
+// waitsFor says whose approval a pending request has and still needs.
+func waitsFor(r *access.Request) string {
+	have, need := []string{}, []string{}
+	for i, s := range r.Stages() {
+		left := s.Quorum
+		for _, v := range r.Reviews {
+			if v.Stage == i && v.Decision == access.Approve {
+				left--
+				have = append(have, v.By)
+			}
+		}
+		if left > 0 {
+			need = append(need, fmt.Sprintf("%d of %s (%s)", left, strings.Join(s.From, " or "), s.Name))
+		}
+	}
+	text := fmt.Sprintf("The rule %q needs the approval of %s, until %s.", r.Content.Terms.Rule, strings.Join(need, ", then "), stamp(r.ApproveBy))
+	if len(have) > 0 {
+		text = fmt.Sprintf("Approved so far by %s. ", strings.Join(have, ", ")) + text
+	}
+	return text
 }
 
 func stamp(t time.Time) string { return api.TimeOf(t).String() }

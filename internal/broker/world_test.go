@@ -61,8 +61,8 @@ principals:
   - {id: user:bo, groups: [group:dba], email: bo@example.com}
   - {id: user:ben, groups: [group:dba]}
   - {id: user:cy, groups: [group:owners]}
-  - {id: user:dee}
-  - {id: user:ada, admin: true, auditor: true}
+  - {id: user:dee, token_sha256: "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"}
+  - {id: user:ada, admin: true, auditor: true, token_sha256: "adadadadadadadadadadadadadadadadadadadadadadadadadadadadadadadad"}
   - {id: user:aud, auditor: true}
   - {id: service:ci, owner: user:ana}
   - {id: service:orders, owner: user:cy}
@@ -94,9 +94,10 @@ func inWorld(t *testing.T, f func(*world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: t.TempDir()}
 		w.start()
+		// A bubble must not end with goroutines left, whatever a test found.
+		defer w.stop()
 		w.apply(base)
 		f(w)
-		w.stop()
 	})
 }
 
