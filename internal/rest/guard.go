@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // guard is what every call passes first, whatever it is: headers, deadlines,
@@ -26,6 +28,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 		defer func() { s.metrics.observe(r, rec.status, time.Since(start)) }()
 		defer s.recover(rec, r)
 		secure(rec.Header(), r)
+		rec.extend() // also for a 100 Continue; the last call's has passed
 		if r.Body != http.NoBody {
 			_ = rec.rc.SetReadDeadline(start.Add(bodyTime))
 		}
@@ -68,7 +71,7 @@ func (s *server) recover(w *recorder, r *http.Request) {
 		}
 		panic(http.ErrAbortHandler)
 	}
-	err := &fault{status: http.StatusInternalServerError, code: "internal", detail: "Something failed inside. Reference " + reference() + " finds it in the server's log."}
+	err := &fault{status: http.StatusInternalServerError, code: "internal", detail: "Something failed inside. Reference " + incident() + " finds it in the server's log."}
 	s.log.Error("panic", "method", r.Method, "route", r.Pattern, "detail", err.detail, "panic", p, "stack", string(debug.Stack()))
 	s.turnAway(w, r, err)
 }
@@ -134,10 +137,13 @@ func hostname(host string) string {
 }
 
 // clean reports whether a path is written in the one form that the routes have:
-// no empty or dot segments, no encoded slash.
+// no empty or dot segments, no encoded slash, no control characters.
 func clean(u *url.URL) bool {
 	p := u.Path
 	if p == "" || p[0] != '/' || strings.Contains(u.EscapedPath(), "%2F") || strings.Contains(u.EscapedPath(), "%2f") {
+		return false
+	}
+	if !utf8.ValidString(p) || strings.ContainsFunc(p, unicode.IsControl) {
 		return false
 	}
 	tidy := path.Clean(p)

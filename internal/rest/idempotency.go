@@ -92,9 +92,13 @@ func (s *server) replay(w http.ResponseWriter, r *http.Request, kept broker.Repl
 	if kept.Status == http.StatusAccepted {
 		h.Set("Retry-After", seconds(pollAfter))
 	}
-	var p api.Problem
+	var p struct {
+		AccessRequest *struct {
+			Body struct{ Resource, Role string } `json:"body"`
+		} `json:"access_request"`
+	}
 	if kept.Status >= 400 && json.Unmarshal(kept.Body, &p) == nil && p.AccessRequest != nil {
-		h.Add("Link", "<"+s.requestPage(p.AccessRequest)+`>; rel="request-access"`)
+		h.Add("Link", "<"+s.requestPage(p.AccessRequest.Body.Resource, p.AccessRequest.Body.Role)+`>; rel="request-access"`)
 	}
 	if kept.Status < 200 || kept.Status > 599 {
 		s.log.Error("kept reply has no status", "route", r.Pattern, "status", strconv.Itoa(kept.Status))

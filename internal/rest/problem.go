@@ -91,7 +91,7 @@ func problemOf(err error) (refusal, bool) {
 	case errors.Is(err, context.Canceled):
 		return refusal{problem(http.StatusServiceUnavailable, "stopping", "The server is stopping. Ask again.", nil), pollAfter}, true
 	}
-	return refusal{problem(http.StatusInternalServerError, "internal", "Something failed inside. Reference "+reference()+" finds it in the server's log.", nil), 0}, false
+	return refusal{problem(http.StatusInternalServerError, "internal", "Something failed inside. Reference "+incident()+" finds it in the server's log.", nil), 0}, false
 }
 
 func problem(status int, code, detail string, fields []api.FieldProblem) api.Problem {
@@ -111,8 +111,8 @@ func positions(found []api.CatalogProblem) []api.FieldProblem {
 	return out
 }
 
-// reference names one failure in the log.
-func reference() string {
+// incident names one failure in the log.
+func incident() string {
 	var b [10]byte
 	rand.Read(b[:])
 	return "err_" + strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
@@ -145,7 +145,7 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, p refusal) {
 		h.Set("WWW-Authenticate", Challenge(r, p.Detail))
 	}
 	if p.AccessRequest != nil {
-		h.Add("Link", "<"+s.requestPage(p.AccessRequest)+`>; rel="request-access"`)
+		h.Add("Link", "<"+s.requestPage(p.AccessRequest.Body.Resource, p.AccessRequest.Body.Role)+`>; rel="request-access"`)
 	}
 	body, err := encode(p.Problem)
 	if err != nil {
@@ -156,11 +156,11 @@ func (s *server) refuse(w http.ResponseWriter, r *http.Request, p refusal) {
 	s.send(w, r, p.Status, "", body)
 }
 
-// requestPage is where a person reads how to ask for what the hint names.
-func (s *server) requestPage(hint *api.AccessHint) string {
-	q := url.Values{"resource": {hint.Body.Resource}}
-	if hint.Body.Role != "" {
-		q.Set("role", hint.Body.Role)
+// requestPage is where a person reads how to ask for a resource.
+func (s *server) requestPage(resource, role string) string {
+	q := url.Values{"resource": {resource}}
+	if role != "" {
+		q.Set("role", role)
 	}
 	return s.public + "/request?" + q.Encode()
 }

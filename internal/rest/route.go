@@ -31,12 +31,12 @@ type Route struct {
 	Errors       []int  // statuses of refusal beyond those that every route has
 	Example      string // a request body, JSON
 
-	Public   bool // needs no authentication
-	Creates  bool // takes an Idempotency-Key
-	Bodiless bool // an empty body stands for {}
-	Waits    bool // has its own idea of how long it may take
-	ETag     bool // answers with one
-	Media    string
+	Public   bool   // needs no authentication
+	Creates  bool   // takes an Idempotency-Key
+	Bodiless bool   // an empty body stands for {}
+	Waits    bool   // has its own idea of how long it may take
+	ETag     bool   // answers with one
+	Media    string // of its answer, or of a catalog in its body; "" is application/json
 }
 
 // Mutates reports whether the route may change anything: exactly those that
