@@ -130,7 +130,7 @@ func OpenCheckpoint(b []byte, vkeys ...string) (*Checkpoint, error) {
 		return nil, errors.New("opening the audit checkpoint: not in the canonical form")
 	}
 	// note.Open takes a signature in any spelling of its base64 and skips
-	// repeated ones unseen: rebuild the trusted lines and count all.
+	// repeated ones unseen.
 	count := bytes.Count(b[len(n.Text)+1:], []byte("\n"))
 	if count != len(n.Sigs)+len(n.UnverifiedSigs) {
 		return nil, errors.New("opening the audit checkpoint: a signature is repeated")

@@ -248,6 +248,30 @@ func TestTooManyDetailsAreCutAsAWhole(t *testing.T) {
 	}
 }
 
+// Attack: AUD-05
+func TestWhatDiffersBehindACutDiffers(t *testing.T) {
+	long := func(last string) string { return strings.Repeat("x", MaxValue) + last }
+	for name, set := range map[string]func(e *Entry, last string){
+		"scope":    func(e *Entry, last string) { e.Scope = json.RawMessage(`{"a":"` + long(last) + `"}`) },
+		"details":  func(e *Entry, last string) { e.Details = map[string]any{"a": long(last)} },
+		"resource": func(e *Entry, last string) { e.Resource = long(last) },
+		"actor":    func(e *Entry, last string) { e.Actor = "\xff" + long(last) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got [2][]byte
+			for i, last := range []string{"a", "b"} {
+				e := plain(1)
+				e.Seq = 1
+				set(e, last)
+				got[i] = must[[]byte](t)(e.Encode())
+			}
+			if bytes.Equal(got[0], got[1]) {
+				t.Error("two entries that differ behind the cut have the same bytes")
+			}
+		})
+	}
+}
+
 func TestEncodeRefusesWhatIsNoEntry(t *testing.T) {
 	type named struct{ X int }
 	deep := any("x")

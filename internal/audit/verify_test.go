@@ -50,6 +50,13 @@ var tamperings = map[string]func(t *rapid.T, rows []Row, i int) ([]Row, int64){
 	"some rows are deleted": func(t *rapid.T, rows []Row, i int) ([]Row, int64) {
 		return slices.Delete(rows, i, rapid.IntRange(i+1, len(rows)).Draw(t, "end")), int64(i + 1)
 	},
+	"a row is deleted and the later ones renumbered": func(t *rapid.T, rows []Row, i int) ([]Row, int64) {
+		rows = slices.Delete(rows, i, i+1)
+		for j := i; j < len(rows); j++ {
+			rows[j].Seq--
+		}
+		return rows, int64(i + 1)
+	},
 	"a row is there twice": func(t *rapid.T, rows []Row, i int) ([]Row, int64) {
 		return slices.Insert(rows, i+1, rows[i]), int64(i + 1)
 	},
@@ -122,6 +129,8 @@ func TestTamperingIsNamed(t *testing.T) {
 				_, err := verify(VerifierOptions{Keys: []string{m.vkey}, Hashes: &withoutEnd{&m.hashes}}, slices.Clone(rows), mark)
 				if f := faultOf(t, err); f.Seq != seq {
 					t.Fatalf("named %v, want entry %d", f, seq)
+				} else if strings.HasSuffix(name, "deleted") && !strings.Contains(f.What, "missing") {
+					t.Fatalf("a missing entry is said to be %q", f.What)
 				}
 				// Without any stored hash and only the last checkpoint it is still
 				// found, and no entry behind the first bad one is named, but for one
