@@ -16,7 +16,7 @@ import (
 // Invariant: A7, A11
 func TestScheduledStarts(t *testing.T) {
 	var seen sights
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		l := newLife(t)
 		if l.r == nil {
 			return
@@ -62,7 +62,7 @@ func TestScheduledStarts(t *testing.T) {
 // Attack: APV-03, APV-25
 func TestCoverageIsExact(t *testing.T) {
 	var seen sights
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		l := &life{t: t, now: noon, dir: newTown()}
 		n := between(t, 1, 5, "quorum")
 		l.do(Submit{ID: "req_1", Content: content(terms(stage("broad", n, "user:bo", "user:cy", "user:di", "user:ed", "user:fay")))})
@@ -84,6 +84,9 @@ func TestCoverageIsExact(t *testing.T) {
 		approvals, _ := ballots(l.history)
 		if enough := covers(approvals, l.dir, "user:ana", current.Stages); enough != (l.r.State == Approved) {
 			t.Fatalf("%s by votes that cover the catalog in force: %v", l.r.State, enough)
+		}
+		if lacks := shortfall(approvals, l.dir, "user:ana", current.Stages); quorums(l.r.Added) != lacks {
+			t.Fatalf("%d votes were added where %d are missing: %+v", quorums(l.r.Added), lacks, l.r.Added)
 		}
 		seen.saw(string(l.r.State))
 	})

@@ -85,7 +85,7 @@ func TestExtendRefusals(t *testing.T) {
 // Invariant: A2, A6
 func TestExtensionsStayWithinTheirCaps(t *testing.T) {
 	var seen sights
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		dir := town()
 		now := noon
 		frozen := terms(stage("dba", 1, "group:dba"))

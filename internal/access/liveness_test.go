@@ -19,7 +19,7 @@ import (
 // Invariant: A38, A39
 func TestEverythingEnds(t *testing.T) {
 	var seen sights
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		l := anyLife(t)
 		l.f.IssuingOff = between(t, 0, 1, "issuing") == 0
 		if l.f.Current == nil {
@@ -68,7 +68,7 @@ func over(r *Request) bool {
 // Invariant: A7
 func TestEnoughApproversSuffice(t *testing.T) {
 	var seen sights
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		l := anyLife(t)
 		l.now = noon
 		if l.r.State != Pending {
@@ -110,7 +110,7 @@ func TestEnoughApproversSuffice(t *testing.T) {
 // Attack: APV-28
 func TestStoppingAlwaysWorks(t *testing.T) {
 	var seen sights
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		l := anyLife(t)
 		l.f.Current, l.f.IssuingOff = nil, true
 		if l.r.State == Pending && l.now.Before(l.r.ApproveBy) {

@@ -2,16 +2,19 @@ package access_test
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
-// TestMain sets how many random lives each property sees: DAYPASS_LIVES where
-// it is set (CI says 20000), else what -rapid.checks says, else 2000.
-func TestMain(m *testing.M) {
-	flag.Parse()
+// check runs a property over as many random lives as DAYPASS_LIVES says (CI:
+// 20000), else as -rapid.checks says, else 2000. The variable is read inside
+// the test: what TestMain reads does not count when go test looks for a result
+// in its cache.
+func check(t *testing.T, property func(*rapid.T)) {
+	t.Helper()
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "rapid.checks" })
 	lives := os.Getenv("DAYPASS_LIVES")
@@ -19,10 +22,10 @@ func TestMain(m *testing.M) {
 		lives = "2000"
 	}
 	if lives != "" {
-		set("rapid.checks", lives)
+		set(t, "rapid.checks", lives)
 	}
-	set("rapid.nofailfile", "true") // the seed that is printed is enough
-	os.Exit(m.Run())
+	set(t, "rapid.nofailfile", "true") // the seed that is printed is enough
+	rapid.Check(t, property)
 }
 
 // lives is how many random lives each property sees.
@@ -34,9 +37,9 @@ func lives() int {
 	return n
 }
 
-func set(name, value string) {
+func set(t *testing.T, name, value string) {
+	t.Helper()
 	if err := flag.Set(name, value); err != nil {
-		fmt.Fprintf(os.Stderr, "setting -%s to %q: %v\n", name, value, err)
-		os.Exit(2)
+		t.Fatalf("setting -%s to %q: %v", name, value, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 // Attack: APV-01, APV-02, APV-03, APV-08, APV-09, APV-17, APV-25, APV-26
 func TestSafety(t *testing.T) {
 	var seen sights
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		l := newLife(t)
 		l.live(between(t, 5, 40, "steps"), func(s step) {
 			checkStep(t, l, s)
@@ -149,11 +149,13 @@ func checkEligible(t *rapid.T, s step) {
 	}
 }
 
-// checkAdded: what is added is what the catalog in force lacks, no more.
+// checkAdded: what is added is at least what the catalog in force lacks. It is
+// more when a voter left the stage they voted in: then the vote counts nowhere
+// (A11), although its person might have voted elsewhere.
 func checkAdded(t *rapid.T, l *life, s step, e StagesAdded) {
 	approvals, _ := ballots(l.history)
 	lacks := shortfall(approvals, s.dir, s.after.Content.Requester, s.f.Current.Terms.Stages)
-	if lacks == 0 || quorums(e.Stages) != lacks {
+	if lacks == 0 || quorums(e.Stages) < lacks {
 		t.Fatalf("%d votes were added where %d are missing: %+v", quorums(e.Stages), lacks, e.Stages)
 	}
 }
