@@ -94,7 +94,7 @@ func TestWhoChangesTheCatalog(t *testing.T) {
 		_, err = w.PutCatalog(context.Background(), as("user:ada"), []byte(base+"# more\n"), "sha256:other")
 		refused(t, err, "catalog_changed")
 		now := w.CatalogInForce().Version()
-		changed := strings.Replace(base, "{id: user:dee, ", "{id: user:dee, groups: [group:x]}", 1)
+		changed := strings.Replace(base, "{id: user:dee, ", "{id: user:dee, groups: [group:x], ", 1)
 		got, err := w.PutCatalog(context.Background(), as("user:ada"), []byte(changed), now)
 		must(t, err)
 		if got.Version == now || got.AppliedBy != "user:ada" || got.Source != changed {

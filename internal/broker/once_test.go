@@ -203,6 +203,7 @@ func TestCursorsOfListsAreTheirCallersOwn(t *testing.T) {
 func TestListsOfAReviewer(t *testing.T) {
 	inWorld(t, func(w *world) {
 		v := w.mustSubmit("user:ana", "write", time.Minute)
+		time.Sleep(time.Millisecond)
 		w.mustSubmit("user:ana", "read", time.Minute)
 		for who, want := range map[string]int{"user:bo": 1, "user:cy": 1, "user:ana": 0, "user:ada": 0, "user:dee": 0} {
 			items, _, err := w.Requests(context.Background(), as(who), broker.RequestQuery{Role: "reviewer", State: "pending"})
