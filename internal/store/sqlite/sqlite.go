@@ -30,11 +30,12 @@ const (
 
 const (
 	readers = 4
-	// A checkpoint moves 1000 pages of 4 KiB; the WAL is cut back to that
-	// much, so that on a full disk it can be written over in place.
+	// No checkpoints by themselves: see checkpoint. Afterwards the WAL is cut
+	// back to as much as it holds between two of them, so that on a full disk
+	// it can be written over in place.
 	pragmasCommon = "_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=temp_store(MEMORY)"
 	pragmasWrite  = pragmasCommon + "&_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
-		"&_pragma=wal_autocheckpoint(1000)&_pragma=journal_size_limit(4194304)&_pragma=secure_delete(1)"
+		"&_pragma=wal_autocheckpoint(0)&_pragma=journal_size_limit(4194304)&_pragma=secure_delete(1)"
 	pragmasRead = pragmasCommon + "&_pragma=query_only(1)"
 )
 
@@ -113,7 +114,7 @@ func serve(ctx context.Context, file string, opts sqlstore.Options, space *reser
 		return nil, fmt.Errorf("opening %s: %w", file, errors.Join(err, conn.Close()))
 	}
 	db, err := sqlstore.New(ctx, sqlstore.Dialect{
-		Write: conn, WriteDB: writer, Begin: "BEGIN IMMEDIATE", Read: reader, Fault: fault(filepath.Dir(file)), Space: space,
+		Write: conn, WriteDB: writer, Begin: "BEGIN IMMEDIATE", Read: reader, Fault: fault(filepath.Dir(file)), Space: space, Upkeep: checkpoint,
 	}, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, err)

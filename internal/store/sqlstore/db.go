@@ -45,6 +45,9 @@ type Dialect struct {
 	Read    *sql.DB   // many connections that only read
 	Fault   func(error) Fault
 	Space   Space // nil when running out of space is somebody else's care
+	// Upkeep, unless nil, is called by the writer after each commit, when its
+	// updates have been answered. A Fatal error ends the store.
+	Upkeep func(context.Context, *sql.Conn) error
 }
 
 // DB is a Store on one SQL database, whatever its dialect.

@@ -164,6 +164,7 @@ func (s *DB) attempt(updates []*update) (lost error) {
 		for i, u := range updates {
 			u.reply(answers[i])
 		}
+		s.upkeep()
 		return nil
 	}
 	fault := s.dialect.Fault(err)
@@ -189,6 +190,16 @@ func (s *DB) attempt(updates []*update) (lost error) {
 	}
 	answer(updates, err)
 	return nil
+}
+
+func (s *DB) upkeep() {
+	if s.dialect.Upkeep == nil {
+		return
+	}
+	// Other errors come again when it is tried again, after the next commit.
+	if err := s.dialect.Upkeep(context.Background(), s.dialect.Write); err != nil && s.dialect.Fault(err) == Fatal {
+		_ = s.poison(err)
+	}
 }
 
 // rollback ends whatever transaction is open. SQLite rolls some errors back by
