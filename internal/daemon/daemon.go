@@ -67,51 +67,48 @@ type gate struct {
 }
 
 // Start starts a server. When it returns, everything is being served.
-func Start(ctx context.Context, o Options) (d *Daemon, err error) {
-	d = &Daemon{cfg: o.Config, log: o.Log, failed: make(chan error, 8)}
+func Start(ctx context.Context, o Options) (*Daemon, error) {
+	d := &Daemon{cfg: o.Config, log: o.Log, failed: make(chan error, 8)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	defer func() {
-		if err != nil {
-			d.abort()
-		}
-	}()
 	listeners, err := d.listen()
+	if err == nil {
+		err = d.start(ctx, o, listeners)
+	}
 	if err != nil {
+		listeners.close()
+		d.abort()
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			listeners.close()
-		}
-	}()
+	return d, nil
+}
+
+// start is Start once the listeners are bound.
+func (d *Daemon) start(ctx context.Context, o Options, listeners bound) error {
 	if err := d.open(ctx, o.Dev); err != nil {
-		return nil, err
+		return err
 	}
 	senders, err := notifiers(d.cfg.Notify)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := d.openBroker(ctx, senders); err != nil {
-		return nil, err
+		return err
 	}
 	for _, warning := range d.cfg.Warnings() {
 		d.log.Warn("a protection is off", "what", warning)
 		if err := d.broker.ProtectionOff(ctx, warning); err != nil {
-			return nil, fmt.Errorf("recording that a protection is off: %w", err)
+			return fmt.Errorf("recording that a protection is off: %w", err)
 		}
 	}
 	if err := d.Reload(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	d.work(running, senders)
-	if err := d.serve(running, listeners); err != nil {
-		return nil, err
-	}
-	return d, nil
+	return d.serve(running, listeners)
 }
 
 // openBroker loads the state.

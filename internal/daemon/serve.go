@@ -73,7 +73,7 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 	}
 	bearer := rest.NewBearer(d.broker)
 	handler := rest.New(rest.Deps{
-		Broker: d.broker, Bearer: bearer, OAuth: oauth.New(oauth.Deps{Broker: d.broker, Bearer: bearer, PublicURL: d.cfg.PublicURL, Kinds: kindNames()}),
+		Broker: d.broker, Bearer: bearer, OAuth: oauth.New(oauth.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PeerIP: rest.PeerIP, Issuer: d.cfg.PublicURL, Types: detailTypes(), Log: d.log}),
 		PublicURL: d.cfg.PublicURL, Listen: []string{d.apiAddr.String()}, RevocationBound: d.cfg.Limits.RevocationBound,
 		Warnings: d.cfg.Warnings(), Stats: d.stats, Log: d.log, Closing: closing,
 	})
@@ -163,12 +163,13 @@ func serverTLS(c config.TLS) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: source.get}, nil
 }
 
-func kindNames() []string {
-	names := []string{}
+// detailTypes are the authorization_details types of all kinds (RFC 9396).
+func detailTypes() []string {
+	types := []string{}
 	for _, k := range Kinds() {
-		names = append(names, k.Name())
+		types = append(types, "urn:daypass:"+k.Name())
 	}
-	return names
+	return types
 }
 
 // URL is the base of the API.
