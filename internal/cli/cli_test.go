@@ -113,7 +113,7 @@ func TestWhen(t *testing.T) {
 	now := time.Date(2026, 11, 23, 14, 0, 0, 0, time.UTC)
 	a := &app{Options: Options{Now: func() time.Time { return now }}}
 	for d, want := range map[time.Duration]string{
-		0: "now", 999 * time.Millisecond: "now", -time.Second: "1s ago", 59 * time.Second: "in 59s", 90 * time.Second: "in 1m30s", 2 * time.Minute: "in 2m",
+		0: "now", 499 * time.Millisecond: "now", -499 * time.Millisecond: "now", 14*time.Minute + 59900*time.Millisecond: "in 15m", -time.Second: "1s ago", 59 * time.Second: "in 59s", 90 * time.Second: "in 1m30s", 2 * time.Minute: "in 2m",
 		12*time.Minute + 59*time.Second: "in 12m", time.Hour: "in 1h", 90 * time.Minute: "in 1h30m", 47*time.Hour + 59*time.Minute: "in 47h59m", 48 * time.Hour: "in 2d",
 		-49 * time.Hour: "2d ago", 400 * 24 * time.Hour: "in 400d",
 	} {
@@ -177,6 +177,18 @@ func TestCurlArgs(t *testing.T) {
 	} {
 		if got := strings.Join(curlArgs("http://g/", strings.Fields(c.in)), " "); got != c.want {
 			t.Errorf("%s: %s, want %s", c.in, got, c.want)
+		}
+	}
+}
+
+// Commands that others add may use cobra's own checks.
+func TestCobraErrorsAreUsage(t *testing.T) {
+	for name, args := range map[string]cobra.PositionalArgs{"no": cobra.NoArgs, "exact": cobra.ExactArgs(1), "min": cobra.MinimumNArgs(3)} {
+		var out, errs bytes.Buffer
+		root := New(Options{Stdout: &out, Stderr: &errs})
+		root.AddCommand(&cobra.Command{Use: "serve", Args: args, RunE: func(*cobra.Command, []string) error { return nil }})
+		if code := Execute(context.Background(), root, []string{"serve", "a", "b"}); code != ExitUsage {
+			t.Errorf("%s: code %d: %s", name, code, &errs)
 		}
 	}
 }

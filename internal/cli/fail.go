@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -43,12 +44,9 @@ func fail(next, format string, args ...any) error {
 
 // nexts says what helps against a problem, beyond what the server says itself.
 var nexts = map[string]string{
-	"not_requestable":   `"daypass resources" shows what you may ask for`,
-	"content_changed":   "look at the request again with \"daypass show\", then vote",
-	"self_approval":     "somebody else must decide; \"daypass show\" says who may",
-	"not_an_approver":   `"daypass requests --to-review" shows what waits for you`,
-	"already_decided":   `"daypass show" says how`,
-	"idempotency_reuse": "run the command again",
+	"not_requestable": `"daypass resources" shows what you may ask for`,
+	"content_changed": "look at the request again with \"daypass show\", then vote",
+	"not_an_approver": `"daypass requests --to-review" shows what waits for you`,
 }
 
 // report prints err for whoever ran cmd and returns the exit code.
@@ -64,7 +62,7 @@ func report(cmd *cobra.Command, args []string, err error) int {
 	stderr.endLive()
 	stderr.printf("%s %s\n", paint(red, "daypass:"), problem.Detail)
 	for _, f := range problem.Errors {
-		if f.Message == problem.Detail {
+		if strings.Trim(f.Message, ".") == strings.Trim(problem.Detail, ".") {
 			continue // said already
 		}
 		stderr.printf("  %s: %s\n", strings.TrimPrefix(f.Location, "body."), f.Message)
@@ -82,6 +80,10 @@ func report(cmd *cobra.Command, args []string, err error) int {
 	}
 	return code
 }
+
+// cobraUsage is what cobra's own checks of arguments and flags say, as errors
+// without a type. Commands that are added to the root use them.
+var cobraUsage = regexp.MustCompile(`^(unknown command|accepts |requires at |required flag|invalid argument )`)
 
 // explain returns the exit code, the next step and the problem document of err.
 func explain(err error) (code int, next string, problem api.Problem) {
@@ -120,8 +122,7 @@ func explain(err error) (code int, next string, problem api.Problem) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		problem.Detail, problem.Code = "interrupted", "interrupted"
-	case strings.HasPrefix(err.Error(), "unknown command"):
-		// Cobra says this of the root alone, as an error without a type.
+	case code == ExitFailed && cobraUsage.MatchString(err.Error()):
 		code, problem.Title, problem.Code = ExitUsage, "Wrong usage", "usage"
 	case code == ExitFailed && next == "" && strings.HasPrefix(err.Error(), "calling "):
 		problem.Code = "unreachable"
@@ -174,10 +175,15 @@ func parent(cmd *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// nameOf is the command's name without that of the program.
+func nameOf(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
 // noArgs refuses arguments.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return &Error{Code: ExitUsage, Err: fmt.Errorf("%s takes no argument, but got %q", cmd.CommandPath(), args[0]), Next: cmd.CommandPath() + " --help"}
+		return &Error{Code: ExitUsage, Err: fmt.Errorf("%s takes no argument, but got %q", nameOf(cmd), args[0]), Next: cmd.CommandPath() + " --help"}
 	}
 	return nil
 }
@@ -188,6 +194,6 @@ func oneArg(name string) cobra.PositionalArgs {
 		if len(args) == 1 {
 			return nil
 		}
-		return &Error{Code: ExitUsage, Err: fmt.Errorf("%s needs exactly one %s", cmd.CommandPath(), name), Next: cmd.CommandPath() + " --help"}
+		return &Error{Code: ExitUsage, Err: fmt.Errorf("%s needs exactly one %s", nameOf(cmd), name), Next: cmd.CommandPath() + " --help"}
 	}
 }

@@ -196,7 +196,7 @@ func TestWaitingIsShownInPlace(t *testing.T) {
 	f := newFake(t)
 	id := pending(t, f)
 	x := onTerminal(t, f, nil, "show", id, "--wait")
-	x.expect(`\rwaiting for dba \(0 of 1\) from group:dba, 3h59m left\x1b\[K`)
+	x.expect(`\rwaiting for dba \(0 of 1\) from group:dba, (4h|3h59m) left\x1b\[K`)
 	x.typed("\x03") // Ctrl-C
 	if code := x.code(); code != cli.ExitPending {
 		t.Errorf("code %d", code)

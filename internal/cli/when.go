@@ -36,9 +36,9 @@ func (a *app) when(t api.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	d := t.Sub(a.Now())
+	d := t.Sub(a.Now()).Round(time.Second) // for the eye: "in 15m" right after asking
 	switch {
-	case d.Abs() < time.Second:
+	case d == 0:
 		return "now"
 	case d > 0:
 		return "in " + short(d)
@@ -47,7 +47,7 @@ func (a *app) when(t api.Time) string {
 }
 
 // left prints how long it is until t, and "0s" when t has passed.
-func (a *app) left(t api.Time) string { return short(max(t.Sub(a.Now()), 0)) }
+func (a *app) left(t api.Time) string { return short(max(t.Sub(a.Now()).Round(time.Second), 0)) }
 
 // at prints t both ways.
 func (a *app) at(t api.Time) string {
