@@ -42,6 +42,8 @@ type Session struct {
 	unwatch func()
 	timer   *time.Timer // of a credential that ends before its grant
 
+	words sync.Mutex // held while an entry of the session is recorded: its start comes before its end
+
 	mu      sync.Mutex
 	reason  string   // why it was cut; "" while it runs or when it ended by itself
 	hooks   []func() // run when it is cut
@@ -135,6 +137,8 @@ func (g *Guard) run(f func()) {
 // Started records that s turned out to be long-lived, once. When that cannot
 // be recorded the session is cut.
 func (s *Session) Started(ctx context.Context) error {
+	s.words.Lock()
+	defer s.words.Unlock()
 	s.mu.Lock()
 	again := s.started || s.closed
 	s.started = true
@@ -180,6 +184,8 @@ func (s *Session) Close(stats Stats) {
 	e.Details["ended_by"] = reason
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 	defer cancel()
+	s.words.Lock()
+	defer s.words.Unlock()
 	// An end needs no record to take effect; the recorder reports its own
 	// troubles.
 	_ = s.guard.rec.Record(ctx, e, s.Grant.Principal, s.guard.strict)

@@ -112,6 +112,9 @@ func TestAnEndIsFinal(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
+	if g, _ := x.Grant("grt_1"); !g.ExpiresAt().Equal(epoch.Add(time.Hour)) {
+		t.Errorf("the end of an ended grant moved to %v", g.ExpiresAt())
+	}
 }
 
 func TestEndCredential(t *testing.T) {

@@ -67,14 +67,10 @@ func (Kind) Gateway(deps resource.Deps) (resource.Gateway, error) {
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: int(g.limits.Streams)},
 		DisableGeneralOptionsHandler: true, // OPTIONS * is refused here, not answered there
 		ConnContext:                  withConn,
-		ErrorLog:                     slog.NewLogLogger(quiet{g.log.Handler()}, slog.LevelDebug),
+		ErrorLog:                     slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // its remarks on bad peers
 	}
 	return g, nil
 }
-
-// quiet keeps the server's own remarks on bad peers (TLS handshakes, aborted
-// requests) at debug level whatever they are.
-type quiet struct{ slog.Handler }
 
 // Serve implements resource.Gateway.
 func (g *Gateway) Serve(l net.Listener) error {
