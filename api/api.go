@@ -269,6 +269,9 @@ type EventLeaf struct {
 	First int64  `json:"first"` // seq of the leaf's first entry
 	Count int    `json:"count"` // entries in the leaf
 	Bytes string `json:"bytes"` // the stored, hashed bytes of this entry
+	// ReasonSalt ties the visible reason to its digest in Bytes: 32 hex digits,
+	// "" where there is no reason or its text was erased.
+	ReasonSalt string `json:"reason_salt,omitempty"`
 }
 
 // Proof is an inclusion proof of one entry: entry → batch → checkpoint.

@@ -32,13 +32,6 @@ func eventOf(raw []byte, e *Entry, s *stored, leaf *Leaf, reason *string) api.Ev
 	return ev
 }
 
-// ExportLine is one line of an export: the wire's event, and the salt that
-// ties the visible reason to the digest in the hashed bytes.
-type ExportLine struct {
-	api.Event
-	ReasonSalt string `json:"reason_salt,omitempty"` // 32 hex digits
-}
-
 // ExportTrailer is the last line of an export.
 type ExportTrailer struct {
 	Checkpoint string `json:"checkpoint"` // signed note over exactly the exported entries
@@ -52,11 +45,10 @@ func ExportEvent(stored []byte, leaf Leaf, reason *string, salt *[16]byte) ([]by
 	if err != nil {
 		return nil, err
 	}
-	line := ExportLine{Event: ev}
 	if reason != nil && salt != nil {
-		line.ReasonSalt = hex.EncodeToString(salt[:])
+		ev.Leaf.ReasonSalt = hex.EncodeToString(salt[:])
 	}
-	b, err := json.Marshal(line)
+	b, err := json.Marshal(ev)
 	if err != nil {
 		return nil, fmt.Errorf("writing entry %d: %w", ev.Seq, err)
 	}

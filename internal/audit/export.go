@@ -10,6 +10,8 @@ import (
 	"io"
 	"reflect"
 	"slices"
+
+	"github.com/daypass/daypass/api"
 )
 
 // MaxLine is the longest line of an export that is read, in bytes.
@@ -100,7 +102,7 @@ func (x *exportReader) line(line []byte) error {
 		x.trailer = &t
 		return nil
 	}
-	var got ExportLine
+	var got api.Event
 	if err := json.Unmarshal(line, &got); err != nil {
 		return x.fault("its line is not an event: %v", err)
 	}
@@ -119,7 +121,8 @@ func (x *exportReader) line(line []byte) error {
 		return err
 	}
 	leaf := Leaf{Index: got.Leaf.Index, First: got.Leaf.First, Count: got.Leaf.Count}
-	want := ExportLine{Event: eventOf(raw, e, s, &leaf, got.Reason), ReasonSalt: got.ReasonSalt}
+	want := eventOf(raw, e, s, &leaf, got.Reason)
+	want.Leaf.ReasonSalt = got.Leaf.ReasonSalt
 	if !sameJSON(line, want) {
 		return x.fault("its line is not what its hashed bytes say%s", difference(got, want))
 	}
@@ -127,17 +130,17 @@ func (x *exportReader) line(line []byte) error {
 }
 
 // reason holds a visible reason against the digest in the hashed bytes.
-func (x *exportReader) reason(got ExportLine, e *Entry) error {
+func (x *exportReader) reason(got api.Event, e *Entry) error {
 	switch {
-	case got.Reason == nil && got.ReasonSalt == "":
+	case got.Reason == nil && got.Leaf.ReasonSalt == "":
 		return nil
 	case got.Reason == nil || e.Reason.Digest == "":
 		return x.fault("its line shows a reason or a salt where its hashed bytes have none")
-	case got.ReasonSalt == "":
+	case got.Leaf.ReasonSalt == "":
 		x.unchecked++
 		return nil
 	}
-	raw, err := hex.DecodeString(got.ReasonSalt)
+	raw, err := hex.DecodeString(got.Leaf.ReasonSalt)
 	if err != nil || len(raw) != 16 {
 		return x.fault("its reason_salt is not 32 hex digits")
 	}
@@ -187,8 +190,8 @@ func sameJSON(line []byte, v any) bool {
 }
 
 // difference names the first visible field that differs, for a person to read.
-func difference(got, want ExportLine) string {
-	x, y := reflect.ValueOf(got.Event), reflect.ValueOf(want.Event)
+func difference(got, want api.Event) string {
+	x, y := reflect.ValueOf(got), reflect.ValueOf(want)
 	for i := range x.NumField() {
 		if !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
 			name, _, _ := bytes.Cut([]byte(x.Type().Field(i).Tag.Get("json")), []byte(","))

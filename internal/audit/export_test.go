@@ -125,7 +125,7 @@ func unescapeHTML(t fatal, export []byte) []byte {
 			out.Write(line)
 			continue
 		}
-		var v ExportLine
+		var v api.Event
 		if err := json.Unmarshal(line, &v); err != nil {
 			t.Fatal(err)
 		}
@@ -285,8 +285,8 @@ func (broken) Read([]byte) (int, error) { return 0, fmt.Errorf("disk on fire") }
 func TestReasonsOfAnExport(t *testing.T) {
 	m := exportLog(t)
 	lines := slices.Collect(bytes.Lines(exportOf(t, m)))
-	edit := func(f func(*ExportLine)) []byte {
-		var l ExportLine
+	edit := func(f func(*api.Event)) []byte {
+		var l api.Event
 		if err := json.Unmarshal(lines[0], &l); err != nil {
 			t.Fatal(err)
 		}
@@ -295,25 +295,25 @@ func TestReasonsOfAnExport(t *testing.T) {
 		return slices.Concat(append(b, '\n'), bytes.Join(lines[1:], nil))
 	}
 	other := "another reason"
-	if _, err := VerifyExport(bytes.NewReader(edit(func(l *ExportLine) { l.Reason = &other })), VerifyOptions{Key: m.vkey}); faultOf(t, err).Seq != 1 {
+	if _, err := VerifyExport(bytes.NewReader(edit(func(l *api.Event) { l.Reason = &other })), VerifyOptions{Key: m.vkey}); faultOf(t, err).Seq != 1 {
 		t.Error(err)
 	}
-	if _, err := VerifyExport(bytes.NewReader(edit(func(l *ExportLine) { l.ReasonSalt = "zz" })), VerifyOptions{Key: m.vkey}); faultOf(t, err).Seq != 1 {
+	if _, err := VerifyExport(bytes.NewReader(edit(func(l *api.Event) { l.Leaf.ReasonSalt = "zz" })), VerifyOptions{Key: m.vkey}); faultOf(t, err).Seq != 1 {
 		t.Error(err)
 	}
-	if _, err := VerifyExport(bytes.NewReader(edit(func(l *ExportLine) { l.Reason = nil })), VerifyOptions{Key: m.vkey}); faultOf(t, err).Seq != 1 {
+	if _, err := VerifyExport(bytes.NewReader(edit(func(l *api.Event) { l.Reason = nil })), VerifyOptions{Key: m.vkey}); faultOf(t, err).Seq != 1 {
 		t.Error("a salt without a reason:", err)
 	}
-	erased, err := VerifyExport(bytes.NewReader(edit(func(l *ExportLine) { l.Reason, l.ReasonSalt = nil, "" })), VerifyOptions{Key: m.vkey})
+	erased, err := VerifyExport(bytes.NewReader(edit(func(l *api.Event) { l.Reason, l.Leaf.ReasonSalt = nil, "" })), VerifyOptions{Key: m.vkey})
 	if err != nil || erased.UncheckedReasons != 0 {
 		t.Errorf("erased: %+v, %v", erased, err)
 	}
-	bare, err := VerifyExport(bytes.NewReader(edit(func(l *ExportLine) { l.ReasonSalt = "" })), VerifyOptions{Key: m.vkey})
+	bare, err := VerifyExport(bytes.NewReader(edit(func(l *api.Event) { l.Leaf.ReasonSalt = "" })), VerifyOptions{Key: m.vkey})
 	if err != nil || bare.UncheckedReasons != 1 || !strings.Contains(bare.String(), "1 reasons") {
 		t.Errorf("without its salt: %+v, %v", bare, err)
 	}
 	// An entry without a reason cannot be given one.
-	var l ExportLine
+	var l api.Event
 	if err := json.Unmarshal(lines[3], &l); err != nil {
 		t.Fatal(err)
 	}

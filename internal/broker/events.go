@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -85,6 +86,9 @@ func shownEvent(row sqlstore.Event) (api.Event, error) {
 	e, err := audit.EventOf(row.Bytes, &row.Leaf, optional(row.Reason))
 	if err != nil {
 		return e, fmt.Errorf("entry %d: %w", row.Seq, err)
+	}
+	if row.Salt != ([16]byte{}) {
+		e.Leaf.ReasonSalt = hex.EncodeToString(row.Salt[:])
 	}
 	return e, nil
 }
