@@ -14,13 +14,13 @@ var version = "dev"
 func main() {
 	root := cli.New(cli.Options{Version: version})
 	for _, c := range root.Commands() {
-		if c.Name() == "audit" {
+		switch c.Name() {
+		case "audit":
 			c.AddCommand(verifyCmd())
+		case "token":
+			c.AddCommand(mintCmd())
 		}
 	}
-	operate := configCmd()
-	for _, c := range append(startCmds(), operate) {
-		root.AddCommand(c)
-	}
+	root.AddCommand(serveCmd(), devCmd(), demoCmd(), configCmd())
 	os.Exit(cli.Execute(context.Background(), root, os.Args[1:]))
 }

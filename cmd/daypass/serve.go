@@ -52,6 +52,9 @@ or after 30 s.`,
 
 // run serves until a signal or a failure.
 func run(ctx context.Context, o daemon.Options) error {
+	if err := harden(); err != nil {
+		return err
+	}
 	hang := make(chan os.Signal, 1)
 	notifyHangup(hang)
 	defer signal.Stop(hang)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
@@ -13,9 +14,6 @@ import (
 	"github.com/daypass/daypass/internal/cli"
 	"github.com/daypass/daypass/internal/demo"
 )
-
-// startCmds are the commands that start a server.
-func startCmds() []*cobra.Command { return []*cobra.Command{serveCmd(), devCmd(), demoCmd()} }
 
 // demoCmd tells the whole story.
 func demoCmd() *cobra.Command {
@@ -51,6 +49,7 @@ again; its store is marked, and daypass serve refuses it.`,
 		GroupID: cli.GroupOperate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+			o.Listen, o.Gateway = free(o.Listen, "127.0.0.1:7400"), free(o.Gateway, "127.0.0.1:7480")
 			w, err := demo.Start(context.WithoutCancel(cmd.Context()), o)
 			if err != nil {
 				return err
@@ -72,7 +71,21 @@ again; its store is marked, and daypass serve refuses it.`,
 		},
 	}
 	c.Flags().StringVar(&o.Folder, "data", "", "keep everything in this `folder` (default: a temporary one, removed at the end)")
-	c.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:7400", "loopback `address` of the API")
-	c.Flags().StringVar(&o.Gateway, "gateway", "127.0.0.1:7480", "loopback `address` of the HTTP gateway")
+	c.Flags().StringVar(&o.Listen, "listen", "", "loopback `address` of the API (default 127.0.0.1:7400, or a free port if that is taken)")
+	c.Flags().StringVar(&o.Gateway, "gateway", "", "loopback `address` of the HTTP gateway (default 127.0.0.1:7480, or a free port)")
 	return c
+}
+
+// free returns the address that was given, else the usual one, else, when that
+// is taken, any.
+func free(given, usual string) string {
+	if given != "" {
+		return given
+	}
+	l, err := net.Listen("tcp", usual)
+	if err != nil {
+		return "127.0.0.1:0"
+	}
+	_ = l.Close()
+	return usual
 }

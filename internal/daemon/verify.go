@@ -39,7 +39,9 @@ func VerifyData(ctx context.Context, dir string, o VerifyOptions) (audit.Report,
 	}
 	defer store.Close()
 	report, err := store.VerifyAudit(ctx, audit.VerifierOptions{Keys: []string{o.Key}, Checkpoints: notes})
-	report.Key, report.Pinned = o.Key, pinned
+	if pinned {
+		report.Key, report.Pinned = o.Key, true
+	}
 	return report, err
 }
 
