@@ -37,10 +37,10 @@ func NewBearer(tokens authenticator) *Bearer {
 func (b *Bearer) Caller(r *http.Request) (identity.Caller, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {
-		return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "unauthenticated", Message: "Send Authorization: Bearer and an API token."}
+		return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Send Authorization: Bearer and an API token."}
 	}
 	ip := PeerIP(r)
-	var err error = &broker.Error{Kind: broker.Unauthorized, Code: "invalid_token", Message: "Send exactly one Authorization header: Bearer and an API token."}
+	var err error = &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Send exactly one Authorization header: Bearer and an API token."}
 	if token, ok := bearerToken(headers); ok {
 		var caller identity.Caller
 		if caller, err = b.tokens.Authenticate(token, ip, channel(r)); err == nil {

@@ -105,7 +105,7 @@ func TestWrongValues(t *testing.T) {
 		{`{"resource":"a","duration":"15m","reason":"\u0000"}`, "body.reason"},
 		{`{"resource":null,"duration":"x","reason":7,"ticket":[],"start_at":1}`, "body.duration body.reason body.resource body.start_at body.ticket"},
 	} {
-		at := strings.Fields(locations(t, c.body, f, 422, "invalid"))
+		at := strings.Fields(locations(t, c.body, f, 422, "invalid_field"))
 		want := strings.Fields(c.at)
 		if len(at) != len(want) {
 			t.Errorf("%s: %v, want %v", c.body, at, want)
@@ -143,7 +143,7 @@ func TestBodiesOfOtherSizesAndTypes(t *testing.T) {
 	r := request("POST", "/v1/requests", long)
 	r.ContentLength = -1 // chunked
 	problemIn(t, f.do(r), 400, "body_too_large")
-	if got := locations(t, `{"resource":"a","duration":"15m","reason":"`+strings.Repeat("x", 4097)+`"}`, f, 422, "invalid"); got != "body.reason" {
+	if got := locations(t, `{"resource":"a","duration":"15m","reason":"`+strings.Repeat("x", 4097)+`"}`, f, 422, "invalid_field"); got != "body.reason" {
 		t.Errorf("long reason: %q", got)
 	}
 

@@ -125,7 +125,7 @@ func TestEventStreamsEnd(t *testing.T) {
 
 		f.broker.stream = func(context.Context, int64, func(api.StreamEvent) error) error {
 			time.Sleep(time.Minute)
-			return &broker.Error{Kind: broker.Unauthorized, Code: "invalid_token", Message: "The token ended."}
+			return &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "The token ended."}
 		}
 		p, done = follow(f, request("GET", "/v1/events", ""))
 		time.Sleep(61 * time.Second)

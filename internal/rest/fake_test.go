@@ -116,7 +116,7 @@ func (f *fakeBroker) Authenticate(token, ip, channel string) (identity.Caller, e
 	case "dpat_other":
 		return identity.Caller{Principal: "user:bo", Token: "tok_b", IP: ip, Channel: channel}, nil
 	}
-	return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "invalid_token", Message: "This token is not valid."}
+	return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "This token is not valid."}
 }
 
 func (f *fakeBroker) Me(_ context.Context, c identity.Caller) (api.Me, error) {

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"net/http"
 	"regexp"
+	"sync"
 	"time"
 )
 
@@ -63,17 +64,20 @@ var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 
 // pageRoutes registers what is not part of the API's document.
 func (s *server) pageRoutes() {
-	document, err := s.openAPI()
-	if err != nil {
-		panic("rest: the OpenAPI document cannot be encoded: " + err.Error())
-	}
-	reference := s.reference()
+	// Both are made when first asked for: a start has better things to do.
+	document := sync.OnceValues(s.openAPI)
+	reference := sync.OnceValue(s.reference)
 	s.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		doc, err := document()
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
 		w.Header().Set("Cache-Control", "no-cache")
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(document)
+		_, _ = w.Write(doc)
 	})
-	s.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, r *http.Request) { writePage(w, reference) })
+	s.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, r *http.Request) { writePage(w, reference()) })
 	s.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/docs", http.StatusSeeOther) })
 	s.mux.HandleFunc("GET /request", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()

@@ -123,13 +123,13 @@ func TestMetrics(t *testing.T) {
 	// Off loopback, and with a token, only admins and auditors.
 	r := anonymous("GET", "/metrics")
 	r.RemoteAddr = "192.0.2.1:5"
-	problemIn(t, f.do(r), 401, "unauthenticated")
+	problemIn(t, f.do(r), 401, "unauthorized")
 	r = request("GET", "/metrics", "")
 	problemIn(t, f.do(r), 403, "forbidden")
 	f.broker.me.Auditor = true
 	text200(t, f.do(request("GET", "/metrics", "")), 200)
 	r.Header.Set("Authorization", "Bearer dpat_bad")
-	problemIn(t, f.do(r), 401, "invalid_token")
+	problemIn(t, f.do(r), 401, "unauthorized")
 }
 
 func TestCatalogFace(t *testing.T) {

@@ -39,7 +39,7 @@ func unsupported(detail string) *fault {
 
 // invalid is a well-formed call with wrong values: 422.
 func invalid(wrong []api.FieldProblem) *fault {
-	return &fault{status: http.StatusUnprocessableEntity, code: "invalid", fields: wrong,
+	return &fault{status: http.StatusUnprocessableEntity, code: "invalid_field", fields: wrong,
 		detail: wrong[0].Location + " " + wrong[0].Message + "."}
 }
 
@@ -175,27 +175,32 @@ func title(code string) string {
 }
 
 var titles = map[string]string{
-	"malformed":              "The call is malformed",
-	"body_too_large":         "The body is too long",
-	"invalid":                "A value is not accepted",
-	"invalid_catalog":        "The catalog has errors",
-	"unauthenticated":        "A token is needed",
-	"invalid_token":          "The token is not valid",
-	"cross_site":             "Refused: this came from another site",
-	"misdirected":            "This server does not answer for that host",
-	"internal":               "Internal error",
-	"stopping":               "The server is stopping",
-	"timeout":                "Took too long",
-	"not_requestable":        "This cannot be requested",
-	"denied_by_guardrail":    "A guardrail denies this",
-	"self_approval":          "Nobody approves their own access",
-	"not_an_approver":        "Not an approver of this request",
 	"already_decided":        "Already decided",
 	"already_voted":          "Already voted",
-	"stage_not_open":         "That stage is not open",
+	"audit_unavailable":      "Nothing can be recorded now, so nothing is done",
+	"body_too_large":         "The body is too long",
+	"catalog_changed":        "Somebody else changed the catalog",
+	"catalog_is_a_file":      "The catalog is a file",
 	"content_changed":        "The request is not what was shown",
+	"cross_site":             "Refused: this came from another site",
+	"denied_by_guardrail":    "A guardrail denies this",
+	"forbidden":              "Not permitted",
+	"idempotency_key_reused": "This key named another call",
+	"internal":               "Internal error",
+	"invalid_catalog":        "The catalog has errors",
+	"invalid_field":          "A value is not accepted",
+	"issuing_off":            "Issuing is switched off",
+	"malformed":              "The call is malformed",
+	"misdirected":            "This server does not answer for that host",
+	"not_an_approver":        "Not an approver of this request",
 	"not_active":             "The grant is not active",
-	"unsupported_media_type": "Unsupported media type",
-	"method_not_allowed":     "Method not allowed",
-	"not_found":              "Not found",
+	"not_requestable":        "This cannot be requested",
+	"self_approval":          "Nobody approves their own access",
+	"stage_not_open":         "That stage is not open",
+	"stopping":               "The server is stopping",
+	"storage_full":           "The disk is nearly full",
+	"timeout":                "Took too long",
+	"too_many_failures":      "Too many wrong tokens",
+	"too_many_pending":       "Too much is pending",
+	"unauthorized":           "A valid token is needed",
 }

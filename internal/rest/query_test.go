@@ -45,9 +45,9 @@ func TestQueries(t *testing.T) {
 	if got := text200(t, f.call("GET", "/v1/sessions", ""), 200); got != `{"items":[],"next_cursor":null}`+"\n" {
 		t.Errorf("an empty list is %s", got)
 	}
-	problemIn(t, f.call("GET", "/v1/audit/proof", ""), 422, "invalid")
+	problemIn(t, f.call("GET", "/v1/audit/proof", ""), 422, "invalid_field")
 	for _, wait := range []string{"61s", "30", "-1s", "0s", "1m1s", "forever"} {
-		problemIn(t, f.call("GET", "/v1/requests/req_a?wait="+wait, ""), 422, "invalid")
+		problemIn(t, f.call("GET", "/v1/requests/req_a?wait="+wait, ""), 422, "invalid_field")
 	}
 }
 

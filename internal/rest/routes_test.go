@@ -49,13 +49,13 @@ func TestEveryMutatingRouteIsAuthenticatedAndAsksTheBroker(t *testing.T) {
 		r := request(rt.Method, pathOf(rt), bodies[rt.ID])
 		r.Header.Del("Authorization")
 		res := f.do(r)
-		problemIn(t, res, http.StatusUnauthorized, "unauthenticated")
+		problemIn(t, res, http.StatusUnauthorized, "unauthorized")
 		if len(f.broker.calls) != 0 {
 			t.Errorf("%s without a token asked the broker for %v", rt.ID, f.broker.calls)
 		}
 		r = request(rt.Method, pathOf(rt), bodies[rt.ID])
 		r.Header.Set("Authorization", "Bearer dpat_bad")
-		problemIn(t, f.do(r), http.StatusUnauthorized, "invalid_token")
+		problemIn(t, f.do(r), http.StatusUnauthorized, "unauthorized")
 		if len(f.broker.calls) != 0 {
 			t.Errorf("%s with a wrong token asked the broker for %v", rt.ID, f.broker.calls)
 		}
