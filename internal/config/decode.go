@@ -161,19 +161,12 @@ func (d *decoder) list(node ast.Node, v reflect.Value) {
 	out := reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values))
 	for i, item := range seq.Values {
 		if isNull(item) {
-			d.fault(cmpNode(item, node), "an entry of the list is empty")
+			d.fault(within(item, node), "an entry of the list is empty")
 			continue
 		}
 		d.value(item, out.Index(i))
 	}
 	v.Set(out)
-}
-
-func cmpNode(node, otherwise ast.Node) ast.Node {
-	if line, _ := Position(node); line > 0 {
-		return node
-	}
-	return otherwise
 }
 
 func (d *decoder) mapping(node ast.Node, v reflect.Value) {

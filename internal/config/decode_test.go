@@ -91,7 +91,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"name: a\ntags: [b]\n", "f:2:7: must be a mapping (key: value), not a list"},
 		{"name: a\ntags: {1: b}\n", "f:2:8: a key must be a text, not a number: put quotes around it"},
 		{"name: a\ntags: {a:1}\n", `f:2:8: "a:1" has no value`},
-		{"name: {a: b: c}\n", "f:1:7: must be a text, not a mapping"},
+		{"name: {a: b: c}\n", "f:1:1: did not find expected ',' or '}'"},
+		{"name: a\ncount: -0\n", "f:2:8: must be a whole number, written as such, below 2^53"},
 		{"name: a b: c\n", "f:1:7: mapping value is not allowed in this context"},
 		{"name: &a b\n", "f:1:7: an anchor (&) is not allowed: write the value out"},
 		{"name: *a\n", "f:1:7: an alias (*) is not allowed: write the value out, or put quotes around it"},
@@ -101,7 +102,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"name: a\n...\nname: b\n", "f:3:1: a second document: one file holds one"},
 		{"%YAML 1.1\n---\nname: a\n", "f:1:1: a directive (%) is not allowed"},
 		{"? name\n: a\n", "f:1:1: a key with ? is not allowed"},
-		{"name: a\n\tcount: 1\n", "f:2:1: a tab: indent with spaces"},
+		{"name: a\n\tcount: 1\n", `f:2:1: a tab: use spaces, or \t inside double quotes`},
+		{"name: a\tb\n", `f:1:8: a tab: use spaces, or \t inside double quotes`},
+		{"{\"name\": \"a\tb\"}\n", `f:1:12: a tab: use spaces, or \t inside double quotes`},
 		{"list: [- a]\nname: b\n", "f:1:8: a dash inside [ ] or { }: entries are separated by commas there"},
 		{"name: \xff\n", "f:1:7: is not UTF-8"},
 		{"# ä\nname: ä\xc3\n", "f:2:8: is not UTF-8"},
@@ -133,6 +136,32 @@ func TestDecodeRefuses(t *testing.T) {
 		var errs Errors
 		if !errors.As(err, &errs) || errs[0].File != "f" || errs[0].Line < 1 || errs[0].Column < 1 {
 			t.Errorf("%.60q: %#v", test.src, err)
+		}
+	}
+}
+
+// The library whose tree is kept reads these without a word of complaint, and
+// loses or invents something.
+//
+// Attack: POL-03
+func TestReadersMustAgree(t *testing.T) {
+	for _, src := range []string{
+		"name: a\ntags: {\"x\"\n\n\n:,y\"}\n", "tags:\n  - a\n\n!!!c!S\nname: a\n", "name: a\n!MA!\n",
+		"name:\na\n", "list: [a: |\n,  }b]\nname: a\n", "name: S \n -b\n  c\n", "name: a\nlist:\n  - {x: y, groups:, group:a, group:b]} # c\n",
+		"name: >-\n  a\n   \n", "name: \"a\n--- b\n", "{\"name\": \"a\", \"list\": [\"b\"}",
+	} {
+		if root, err := Parse("f", []byte(src), MaxServerSize); err == nil || root != nil {
+			raw, _ := JSON(root)
+			t.Errorf("%q was taken for %s", src, raw)
+		}
+	}
+	for _, src := range []string{
+		"name: a\n  b\n", "name: >-\n  a\n  b\n\n", "name: |\n  a\n\n   b\n", "name: 'a\n\n  b'\n", "name: a # b\n", "{\"name\":\"\\ud83d\\ude00\\/\"}", "{\"name\": \"a\", \"count\": 1, \"enabled\": true, \"sub\": null}\n",
+		"{name: a, list: [b:c, d, ],}\n", "name: \"a\\n\\x41\\u00e9\"\n", "# c\n\n---\nname: ~a\n...\n",
+	} {
+		var got sample
+		if err := Decode("f", []byte(src), &got); err != nil {
+			t.Errorf("%q: %v", src, err)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func Find(root ast.Node, path ...string) ast.Node {
 }
 
 var (
-	plainInteger = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
+	plainInteger = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
 	plainNumber  = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$|^[-+]?0[xob][0-9a-fA-F_]+$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$`)
 	plainBoolean = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off)$`)
 )

@@ -64,10 +64,14 @@ func parse(text string) (root ast.Node, errs Errors) {
 	}
 	switch {
 	case len(bodies) == 0:
-		return nil, nil
+		return nil, agree(text, nil)
 	case len(bodies) > 1:
 		return nil, Errors{Errorf(bodies[1], "a second document: one file holds one")}
-	case isNull(bodies[0]):
+	}
+	if errs := agree(text, bodies[0]); len(errs) > 0 {
+		return nil, errs
+	}
+	if isNull(bodies[0]) {
 		return nil, nil
 	}
 	return bodies[0], nil
@@ -131,10 +135,10 @@ func clean(src []byte, limit int) (string, Errors) {
 			line, column, leading = line+1, 0, true
 		case r == '\t' && leading && flow:
 			r = ' '
-		case r == '\t' && leading:
-			errs = append(errs, Error{Line: line, Column: column, Message: "a tab: indent with spaces"})
+		case r == '\t': // the lexer drops some of them without a word
+			errs = append(errs, Error{Line: line, Column: column, Message: "a tab: use spaces, or \\t inside double quotes"})
 			leading = false
-		case r == '\t' || r == ' ':
+		case r == ' ':
 		case invisible(r):
 			errs = append(errs, Error{Line: line, Column: column, Message: fmt.Sprintf("the invisible character %U is not allowed", r)})
 			leading = false
