@@ -83,7 +83,8 @@ func newFake(t testing.TB) *fakeAPI {
 	} {
 		mux.Handle(pattern, f.authenticated(h))
 	}
-	f.Server = httptest.NewServer(mux)
+	f.Server = httptest.NewUnstartedServer(mux)
+	f.Start()
 	t.Cleanup(f.Close)
 	return f
 }

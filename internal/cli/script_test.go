@@ -225,11 +225,18 @@ func withinCmd(ts *testscript.TestScript, _ bool, args []string) {
 // goneCmd takes a process that nobody has reaped for one that has ended.
 func goneCmd(ts *testscript.TestScript, _ bool, args []string) {
 	pid := strings.TrimSpace(ts.ReadFile(args[0]))
-	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
-	if err != nil {
-		return
+	if pid == "" {
+		ts.Fatalf("%s is empty", args[0])
 	}
-	if _, rest, ok := strings.Cut(string(stat), ") "); !ok || rest[0] != 'Z' {
-		ts.Fatalf("process %s lives: %s", pid, stat)
+	for range 500 {
+		stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+		if err != nil {
+			return
+		}
+		if _, rest, ok := strings.Cut(string(stat), ") "); ok && rest[0] == 'Z' {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
+	ts.Fatalf("process %s lives", pid)
 }
