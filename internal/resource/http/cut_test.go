@@ -59,6 +59,11 @@ func newStreams(t *testing.T) *streams {
 		write(w, r, 10*time.Millisecond, "x")
 	})
 	mux.HandleFunc("/flood", func(w http.ResponseWriter, r *http.Request) { write(w, r, 0, strings.Repeat("x", 64<<10)) })
+	mux.HandleFunc("/burst", func(w http.ResponseWriter, r *http.Request) { // much at once, then nothing
+		_, _ = w.Write(make([]byte, 1<<20))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
 	mux.HandleFunc("/idle", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
@@ -602,61 +607,79 @@ func TestHTTP2StreamsThatAreResetAtOnce(t *testing.T) {
 	}
 }
 
+// HTTP/2 would let a stream be reset while what it sent before waits in the
+// kernel's buffers, behind a client that reads nothing, or slowly.
+//
 // Invariant: A4
-func TestAStuckHTTP2ConnectionIsCutWhole(t *testing.T) {
+func TestAnHTTP2ConnectionThatIsBehindIsCutWhole(t *testing.T) {
 	u := newStreams(t)
-	s := newSite(t, u.url, siteOptions{tls: true})
-	id, token := s.grant(everything, time.Hour)
-	// A connection whose reads stop when told: the kernel's buffers fill up,
-	// although HTTP/2 would let the stream go on.
-	var stopped atomic.Bool
-	hold := make(chan struct{})
-	defer close(hold)
-	tr := &http.Transport{
-		ForceAttemptHTTP2: true,
-		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerStream: 4<<20 - 1, MaxReceiveBufferPerConnection: 4<<20 - 1},
-		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			c, err := net.Dial("tcp", s.addr)
-			if err != nil {
-				return nil, err
+	for _, c := range []struct{ path, how string }{{"/flood", "nothing"}, {"/flood", "slowly"}, {"/burst", "slowly"}} {
+		t.Run(c.path+" "+c.how, func(t *testing.T) {
+			s := newSite(t, u.url, siteOptions{tls: true})
+			id, token := s.grant(everything, time.Hour)
+			reader := &lazy{stop: make(chan struct{})}
+			defer close(reader.stop)
+			tr := &http.Transport{
+				ForceAttemptHTTP2: true,
+				HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerStream: 4<<20 - 1, MaxReceiveBufferPerConnection: 4<<20 - 1},
+				DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					c, err := net.Dial("tcp", s.addr)
+					if err != nil {
+						return nil, err
+					}
+					_ = c.(*net.TCPConn).SetReadBuffer(4096)
+					reader.Conn = c
+					t := tls.Client(reader, &tls.Config{RootCAs: s.root, ServerName: "orders-api.gw.test", NextProtos: []string{"h2"}})
+					return t, t.HandshakeContext(ctx)
+				},
 			}
-			_ = c.(*net.TCPConn).SetReadBuffer(4096)
-			t := tls.Client(&stopping{Conn: c, stopped: &stopped, hold: hold}, &tls.Config{RootCAs: s.root, ServerName: "orders-api.gw.test", NextProtos: []string{"h2"}})
-			return t, t.HandshakeContext(ctx)
-		},
-	}
-	defer tr.CloseIdleConnections()
-	req, _ := http.NewRequest("GET", s.url("/flood"), nil)
-	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := (&http.Client{Transport: tr}).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	go func() { _, _ = io.Copy(io.Discard, res.Body) }()
-	stopped.Store(true)
-	time.Sleep(500 * time.Millisecond)
-	end := time.Now()
-	s.index.End(id, s.now(), live.ReasonRevoked)
-	eventually(t, "the connection is gone", func() bool { return len(s.connections()) == 0 })
-	if late := time.Since(end); late > bound {
-		t.Errorf("cut after %v", late)
+			defer tr.CloseIdleConnections()
+			req, _ := http.NewRequest("GET", s.url(c.path), nil)
+			req.Header.Set("Authorization", "Bearer "+token)
+			res, err := (&http.Client{Transport: tr}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			reader.mode.Store(c.how)
+			go func() { _, _ = io.Copy(io.Discard, res.Body) }()
+			time.Sleep(300 * time.Millisecond)
+			end := time.Now()
+			s.index.End(id, s.now(), live.ReasonRevoked)
+			eventually(t, "the connection is gone", func() bool { return len(s.connections()) == 0 })
+			if late := time.Since(end); late > bound {
+				t.Errorf("cut after %v", late)
+			}
+			time.Sleep(2 * bound)
+			if last := time.Unix(0, reader.last.Load()).Sub(end); last > bound {
+				t.Errorf("a byte came %v after the end", last)
+			}
+		})
 	}
 }
 
-// stopping is a connection that can be told to read no more.
-type stopping struct {
+// lazy is a connection whose reads can be made to stop, or to take their time.
+type lazy struct {
 	net.Conn
-	stopped *atomic.Bool
-	hold    chan struct{}
+	mode atomic.Value // of string
+	last atomic.Int64 // Unix nanoseconds of the last byte
+	stop chan struct{}
 }
 
-func (c *stopping) Read(p []byte) (int, error) {
-	if c.stopped.Load() {
-		<-c.hold
+func (c *lazy) Read(p []byte) (int, error) {
+	switch mode, _ := c.mode.Load().(string); mode {
+	case "nothing":
+		<-c.stop
 		return 0, io.ErrUnexpectedEOF
+	case "slowly":
+		time.Sleep(20 * time.Millisecond)
+		p = p[:min(len(p), 8<<10)]
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.last.Store(time.Now().UnixNano())
+	}
+	return n, err
 }
 
 // Attack: RES-04

@@ -403,6 +403,9 @@ func TestClientHeadersThatLie(t *testing.T) {
 	if got := s.rawStatus(text); got != 200 {
 		t.Fatalf("%d", got)
 	}
+	if trailer := all()[0].trailer; len(trailer) > 0 {
+		t.Errorf("trailers %v reached the upstream", trailer)
+	}
 	h := all()[0].header
 	for name, values := range h {
 		for _, v := range values {

@@ -348,7 +348,7 @@ func upstreamServer(t *testing.T, h http.Handler) string {
 // seen is what an upstream saw of one request.
 type seen struct {
 	method, uri, host string
-	header            http.Header
+	header, trailer   http.Header
 	body              string
 }
 
@@ -359,7 +359,7 @@ func recorder(t *testing.T) (url string, all func() []seen) {
 	url = upstreamServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		mu.Lock()
-		got = append(got, seen{r.Method, r.RequestURI, r.Host, r.Header.Clone(), string(body)})
+		got = append(got, seen{r.Method, r.RequestURI, r.Host, r.Header.Clone(), r.Trailer.Clone(), string(body)})
 		mu.Unlock()
 		_, _ = io.WriteString(w, "upstream says hello")
 	}))
