@@ -142,6 +142,7 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 		if d.Refusal.Field != "" {
 			e.Field = "body." + d.Refusal.Field
 		}
+		e.Hint = u.hint(res, s, d)
 		return View{}, refusal(e)
 	}
 	if !d.Terms.Auto {
@@ -187,6 +188,20 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 		return View{}, err
 	}
 	return u.view(r)
+}
+
+// hint is a submission that would not be refused for the same reason; nil
+// where there is none to offer.
+func (u *unit) hint(res *policy.Resource, s Submission, d policy.Decision) *api.AccessHint {
+	if d.Refusal.Field != "duration" || d.Terms.MaxDuration <= 0 || s.Role == "" {
+		return nil
+	}
+	longest := api.Duration(d.Terms.MaxDuration)
+	return &api.AccessHint{
+		Method: "POST", URL: u.b.cfg.PublicURL + "/v1/requests",
+		Body:    api.SubmitRequest{Resource: res.ID, Role: s.Role, Duration: longest, Reason: s.Reason, Ticket: s.Ticket},
+		Command: fmt.Sprintf("daypass request %s --role %s --for %s --reason TEXT", res.ID, s.Role, longest),
+	}
 }
 
 // pendingLimits bounds what waits for reviews of one requester.

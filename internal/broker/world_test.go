@@ -3,8 +3,6 @@ package broker_test
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,8 +33,8 @@ type world struct {
 	index  *live.Index
 	clock  *clock.Clock
 	*broker.Broker
-	notifiers []string
-	strict    broker.Limits
+	notifiers  []string
+	connectors map[string]bool
 }
 
 // brokenStore lets a test fail what the store would do.
@@ -91,14 +89,18 @@ policy:
 // inWorld runs f in virtual time.
 func inWorld(t *testing.T, f func(*world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, dir: t.TempDir()}
+	inBubble(t, func(w *world) {
 		w.start()
 		// A bubble must not end with goroutines left, whatever a test found.
 		defer w.stop()
 		w.apply(base)
 		f(w)
 	})
+}
+
+func inBubble(t *testing.T, f func(*world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(&world{t: t, dir: t.TempDir()}) })
 }
 
 var limits = broker.Limits{RequestTTL: 24 * time.Hour, MaxSkew: 5 * time.Second, RevocationBound: 5 * time.Second, PendingResource: 20, PendingRequester: 100}
@@ -129,7 +131,7 @@ func (w *world) start() {
 	w.index = live.New(w.clock.Now)
 	w.Broker, err = broker.Open(ctx, broker.Config{
 		Store: &w.broken, Clock: w.clock, Index: w.index, Keys: keys, AuditKey: vkey, Kinds: []policy.Kind{httpkind.Kind{}},
-		PublicURL: "https://daypass.test", Limits: limits, Notifiers: w.notifiers, Log: slog.New(slog.DiscardHandler),
+		PublicURL: "https://daypass.test", Limits: limits, Notifiers: w.notifiers, Connectors: w.connectors, Log: slog.New(slog.DiscardHandler),
 	})
 	must(w.t, err)
 }
@@ -286,9 +288,4 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func sha(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
 }
