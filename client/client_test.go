@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +30,20 @@ func (s *seen) add(r *http.Request) int {
 	defer s.mu.Unlock()
 	s.calls, s.body = append(s.calls, r), append(s.body, string(b))
 	return len(s.calls)
+}
+
+// list returns the calls so far.
+func (s *seen) list() []*http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+// bodies returns what they carried.
+func (s *seen) bodies() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.body)
 }
 
 // serve starts a server that counts calls from 1, and a client that does not
@@ -84,25 +100,25 @@ func TestSubmitRepeatsWithOneKey(t *testing.T) {
 			if err != nil || r.State != "pending" {
 				t.Fatalf("Submit = %v, %v", r, err)
 			}
-			if len(s.calls) != 3 {
-				t.Fatalf("%d calls, want 3", len(s.calls))
+			if len(s.list()) != 3 {
+				t.Fatalf("%d calls, want 3", len(s.list()))
 			}
-			key := s.calls[0].Header.Get("Idempotency-Key")
+			key := s.list()[0].Header.Get("Idempotency-Key")
 			if len(key) < 20 {
 				t.Errorf("key %q is too short to be unguessed", key)
 			}
-			for i := range s.calls {
-				if got := s.calls[i].Header.Get("Idempotency-Key"); got != key {
+			for i := range s.list() {
+				if got := s.list()[i].Header.Get("Idempotency-Key"); got != key {
 					t.Errorf("call %d has key %q, want %q", i, got, key)
 				}
-				if s.body[i] != s.body[0] {
+				if s.bodies()[i] != s.bodies()[0] {
 					t.Errorf("call %d has another body", i)
 				}
 			}
 			if _, err := c.Submit(t.Context(), api.SubmitRequest{}); err != nil {
 				t.Fatal(err)
 			}
-			if s.calls[3].Header.Get("Idempotency-Key") == key {
+			if s.list()[3].Header.Get("Idempotency-Key") == key {
 				t.Error("another call has the same key")
 			}
 		})
@@ -114,7 +130,7 @@ func TestOwnKeyIsSent(t *testing.T) {
 	if _, err := c.Submit(t.Context(), api.SubmitRequest{}, WithIdempotencyKey("mine")); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.calls[0].Header.Get("Idempotency-Key"); got != "mine" {
+	if got := s.list()[0].Header.Get("Idempotency-Key"); got != "mine" {
 		t.Errorf("key %q, want mine", got)
 	}
 }
@@ -133,8 +149,8 @@ func TestAnswersAreNotRepeated(t *testing.T) {
 		if Status(err) != status || Code(err) != "some_code" {
 			t.Errorf("%d: Status %d, Code %q", status, Status(err), Code(err))
 		}
-		if len(s.calls) != 1 {
-			t.Errorf("%d: %d calls, want 1", status, len(s.calls))
+		if len(s.list()) != 1 {
+			t.Errorf("%d: %d calls, want 1", status, len(s.list()))
 		}
 	}
 }
@@ -144,8 +160,8 @@ func TestCancelIsNotRepeatedOnceSent(t *testing.T) {
 	if _, err := c.Cancel(t.Context(), "req_a"); err == nil {
 		t.Fatal("no error")
 	}
-	if len(s.calls) != 1 {
-		t.Errorf("%d calls, want 1: nobody knows whether the first did its work", len(s.calls))
+	if len(s.list()) != 1 {
+		t.Errorf("%d calls, want 1: nobody knows whether the first did its work", len(s.list()))
 	}
 }
 
@@ -164,12 +180,12 @@ func TestInFlightIsWaitedForOnlyAfterOurOwnTry(t *testing.T) {
 	if r, err := c.Submit(t.Context(), api.SubmitRequest{}); err != nil || r.State != "approved" {
 		t.Fatalf("Submit = %v, %v", r, err)
 	}
-	if len(s.calls) != 3 {
-		t.Errorf("%d calls, want 3", len(s.calls))
+	if len(s.list()) != 3 {
+		t.Errorf("%d calls, want 3", len(s.list()))
 	}
 	c, s = serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { reply(w, 409, inFlight) })
-	if _, err := c.Submit(t.Context(), api.SubmitRequest{}); Status(err) != 409 || len(s.calls) != 1 {
-		t.Errorf("err %v after %d calls", err, len(s.calls))
+	if _, err := c.Submit(t.Context(), api.SubmitRequest{}); Status(err) != 409 || len(s.list()) != 1 {
+		t.Errorf("err %v after %d calls", err, len(s.list()))
 	}
 }
 
@@ -193,7 +209,7 @@ func TestLostCredentialIsReplaced(t *testing.T) {
 		t.Fatalf("Credential = %+v, %v", cred, err)
 	}
 	keys := []string{}
-	for _, r := range s.calls {
+	for _, r := range s.list() {
 		keys = append(keys, r.Header.Get("Idempotency-Key"))
 	}
 	if len(keys) != 3 || keys[0] != keys[1] || keys[1] == keys[2] {
@@ -219,7 +235,7 @@ func TestLostTokenIsRevokedAndReplaced(t *testing.T) {
 	if err != nil || tok.ID != "tok_new" || tok.Secret == nil {
 		t.Fatalf("CreateToken = %+v, %v", tok, err)
 	}
-	if r := s.calls[2]; r.Method != http.MethodDelete || r.URL.Path != "/v1/tokens/tok_lost" {
+	if r := s.list()[2]; r.Method != http.MethodDelete || r.URL.Path != "/v1/tokens/tok_lost" {
 		t.Errorf("third call is %s %s", r.Method, r.URL)
 	}
 }
@@ -250,7 +266,7 @@ func TestHeaders(t *testing.T) {
 	for name, want := range map[string]string{
 		"Authorization": "Bearer dpat_test", "Daypass-Client": "cli/1.2.3", "User-Agent": "daypass-cli/1.2.3", "Accept": "application/json",
 	} {
-		if got := s.calls[0].Header.Get(name); got != want {
+		if got := s.list()[0].Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
@@ -272,13 +288,14 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
+// Attack: CLI-03
 func TestUnknownAuthorityIsRefused(t *testing.T) {
 	calls := 0
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		calls++
 		reply(w, 200, api.Me{ID: "user:ana"})
 	}))
-	srv.Config.ErrorLog = nil
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.StartTLS()
 	defer srv.Close()
 	c := New(srv.URL, "dpat_test")
@@ -326,13 +343,13 @@ func TestPathSegments(t *testing.T) {
 			t.Errorf("%q was called", id)
 		}
 	}
-	if len(s.calls) != 0 {
-		t.Fatalf("%d calls", len(s.calls))
+	if len(s.list()) != 0 {
+		t.Fatalf("%d calls", len(s.list()))
 	}
 	if _, err := c.Request(t.Context(), "a/../b?x#y"); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.calls[0].RequestURI; got != "/v1/requests/a%2F..%2Fb%3Fx%23y" {
+	if got := s.list()[0].RequestURI; got != "/v1/requests/a%2F..%2Fb%3Fx%23y" {
 		t.Errorf("asked for %q", got)
 	}
 }
@@ -350,8 +367,8 @@ func TestAnswerWithoutEndIsCut(t *testing.T) {
 	if _, err := c.Me(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("err = %v", err)
 	}
-	if len(s.calls) != 1 {
-		t.Errorf("%d calls, want 1", len(s.calls))
+	if len(s.list()) != 1 {
+		t.Errorf("%d calls, want 1", len(s.list()))
 	}
 }
 

@@ -37,16 +37,16 @@ func TestFollowRequest(t *testing.T) {
 	if err != nil || r.State != "approved" {
 		t.Fatalf("WaitRequest = %v, %v", r, err)
 	}
-	if first := s.calls[0]; first.URL.RawQuery != "" || first.Header.Get("If-None-Match") != "" {
+	if first := s.list()[0]; first.URL.RawQuery != "" || first.Header.Get("If-None-Match") != "" {
 		t.Errorf("the first call waits: %s", first.URL)
 	}
-	for i, call := range s.calls[1:] {
+	for i, call := range s.list()[1:] {
 		if call.URL.RawQuery != "wait=30s" || call.Header.Get("If-None-Match") != `"1"` {
 			t.Errorf("call %d: %s, If-None-Match %q", i+2, call.URL, call.Header.Get("If-None-Match"))
 		}
 	}
-	if len(s.calls) != 6 {
-		t.Errorf("%d calls, want 6", len(s.calls))
+	if len(s.list()) != 6 {
+		t.Errorf("%d calls, want 6", len(s.list()))
 	}
 }
 
@@ -59,8 +59,8 @@ func TestFollowRequestEndsWithANo(t *testing.T) {
 		}
 		reply(w, 404, api.Problem{Code: "not_found"})
 	})
-	if _, err := c.WaitRequest(t.Context(), "req_a"); Status(err) != 404 || len(s.calls) != 2 {
-		t.Errorf("err = %v after %d calls", err, len(s.calls))
+	if _, err := c.WaitRequest(t.Context(), "req_a"); Status(err) != 404 || len(s.list()) != 2 {
+		t.Errorf("err = %v after %d calls", err, len(s.list()))
 	}
 }
 
@@ -111,7 +111,7 @@ func TestEventsResume(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for i, last := range []string{"6", "7", "7", "8"} {
-		if h := s.calls[i].Header.Get("Last-Event-ID"); h != last {
+		if h := s.list()[i].Header.Get("Last-Event-ID"); h != last {
 			t.Errorf("call %d: Last-Event-ID %q, want %q", i+1, h, last)
 		}
 	}
@@ -135,8 +135,8 @@ func TestEventsOutliveASilentConnection(t *testing.T) {
 		}
 		n++
 	}
-	if n != 1 || len(s.calls) != 2 || s.calls[1].Header.Get("Last-Event-ID") != "1" {
-		t.Errorf("%d events in %d calls", n, len(s.calls))
+	if n != 1 || len(s.list()) != 2 || s.list()[1].Header.Get("Last-Event-ID") != "1" {
+		t.Errorf("%d events in %d calls", n, len(s.list()))
 	}
 }
 
@@ -147,8 +147,8 @@ func TestEventsEndWithANo(t *testing.T) {
 			t.Fatalf("err = %v", err)
 		}
 	}
-	if len(s.calls) != 1 {
-		t.Errorf("%d calls, want 1", len(s.calls))
+	if len(s.list()) != 1 {
+		t.Errorf("%d calls, want 1", len(s.list()))
 	}
 }
 
@@ -179,8 +179,8 @@ func TestExportAuditGoesOnAfterABreak(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	for i, after := range []string{"after=0", "after=2", "after=4"} {
-		if s.calls[i].URL.RawQuery != after || s.calls[i].Header.Get("Accept") != "application/x-ndjson" {
-			t.Errorf("call %d: %s", i+1, s.calls[i].URL)
+		if s.list()[i].URL.RawQuery != after || s.list()[i].Header.Get("Accept") != "application/x-ndjson" {
+			t.Errorf("call %d: %s", i+1, s.list()[i].URL)
 		}
 	}
 }
@@ -191,8 +191,8 @@ func TestExportAuditOutOfOrder(t *testing.T) {
 	for _, err := range c.ExportAudit(t.Context(), 0) {
 		last = err
 	}
-	if last == nil || len(s.calls) != 1 {
-		t.Errorf("err = %v after %d calls", last, len(s.calls))
+	if last == nil || len(s.list()) != 1 {
+		t.Errorf("err = %v after %d calls", last, len(s.list()))
 	}
 }
 
