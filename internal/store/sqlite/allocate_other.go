@@ -4,5 +4,5 @@ package sqlite
 
 import "os"
 
-// allocate gives f size bytes of blocks of its own.
-func allocate(f *os.File, size int64) error { return writeZeros(f, size) }
+// allocate gives f blocks of its own for size bytes.
+func allocate(f *os.File, from, size int64) error { return writeZeros(f, from, size) }

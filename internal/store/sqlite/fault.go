@@ -43,8 +43,11 @@ func fault(dir string) func(error) sqlstore.Fault {
 			return sqlstore.Fatal
 		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN:
 			return sqlstore.Fatal
+		case lib.SQLITE_CONSTRAINT, lib.SQLITE_ERROR, lib.SQLITE_MISMATCH, lib.SQLITE_RANGE, lib.SQLITE_TOOBIG, lib.SQLITE_MISUSE:
+			return sqlstore.Ordinary
 		}
-		return sqlstore.Ordinary
+		// Out of memory, interrupted, busy … (https://sqlite.org/lang_transaction.html, section 3)
+		return sqlstore.Lost
 	}
 }
 

@@ -39,3 +39,6 @@ func refuseShared(name, _ string) error {
 
 // onlyOwnerWrites is not to be told from mode bits here.
 func onlyOwnerWrites(string) bool { return false }
+
+// syncDir has nothing to do: NTFS keeps names in its own journal.
+func syncDir(string) error { return nil }

@@ -97,17 +97,39 @@ func (r *reserve) restore() (err error) {
 			err = fmt.Errorf("making the reserve: %w", errors.Join(err, os.Truncate(r.file, 0)))
 		}
 	}()
-	if err := allocate(f, reserveSize); err != nil {
+	if err := allocate(f, 0, reserveSize); err != nil {
 		return err
 	}
 	return f.Sync()
 }
 
+// keepSome takes what there is, up to the whole reserve, when the store is
+// closed on a full disk: the next start needs some room to come up, and what
+// SQLite gives free when it closes would be gone by then.
+func (r *reserve) keepSome() error {
+	if r.whole {
+		return nil
+	}
+	f, err := os.OpenFile(r.file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("making the reserve: %w", err)
+	}
+	const piece = 64 << 10
+	size := int64(0)
+	for size < reserveSize && allocate(f, size, piece) == nil {
+		size += piece
+	}
+	if err := errors.Join(f.Truncate(size), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("making the reserve: %w", err)
+	}
+	return nil
+}
+
 // writeZeros allocates by writing.
-func writeZeros(f *os.File, size int64) error {
-	zeros := make([]byte, 1<<20)
-	for ; size > 0; size -= int64(len(zeros)) {
-		if _, err := f.Write(zeros[:min(size, int64(len(zeros)))]); err != nil {
+func writeZeros(f *os.File, from, size int64) error {
+	zeros := make([]byte, min(size, 1<<20))
+	for end := from + size; from < end; from += int64(len(zeros)) {
+		if _, err := f.WriteAt(zeros[:min(end-from, int64(len(zeros)))], from); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -42,7 +43,11 @@ const (
 // Store is the store of one data folder.
 type Store struct {
 	*sqlstore.DB
-	lock *os.File // nil when it is only read
+	lock  *os.File // both nil when it is only read
+	space *reserve
+
+	once   sync.Once
+	closed error // what the first Close returned
 }
 
 // Open opens or creates the store in dir, which it makes with mode 0700. It
@@ -80,7 +85,11 @@ func open(ctx context.Context, dir string, opts sqlstore.Options) (*Store, error
 		}
 		s, err = serve(ctx, file, opts, space)
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	s.space = space
+	return s, nil
 }
 
 // serve opens the database and brings its schema up to date.
@@ -119,6 +128,11 @@ func serve(ctx context.Context, file string, opts sqlstore.Options, space *reser
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, err)
 	}
+	// SQLite syncs the folder when it has made the WAL, but does not look at
+	// what came of it.
+	if err := syncDir(filepath.Dir(file)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return &Store{DB: db}, nil
 }
 
@@ -155,14 +169,17 @@ func OpenReadOnly(ctx context.Context, dir string) (*Store, error) {
 
 // Close writes what still waits, closes the database and gives dir free.
 func (s *Store) Close() error {
-	err := s.DB.Close()
-	if s.lock != nil {
-		// A second Close finds it closed already; that is no news.
-		if closing := s.lock.Close(); !errors.Is(closing, os.ErrClosed) {
-			err = errors.Join(err, closing)
+	s.once.Do(func() {
+		s.closed = s.DB.Close()
+		if s.lock == nil {
+			return
 		}
-	}
-	return err
+		if s.Failure() == nil {
+			s.closed = errors.Join(s.closed, s.space.keepSome())
+		}
+		s.closed = errors.Join(s.closed, s.lock.Close())
+	})
+	return s.closed
 }
 
 func openReader(dsn string) (*sql.DB, error) {

@@ -21,6 +21,9 @@ type Fault int
 const (
 	// Ordinary errors concern the statement that met them.
 	Ordinary Fault = iota
+	// Lost: the transaction may be rolled back already. What would still be
+	// written in it could be committed statement by statement.
+	Lost
 	// Full: there is no space. What was begun is rolled back.
 	Full
 	// Fatal: an I/O error or a damaged file. After a failed fsync nobody knows

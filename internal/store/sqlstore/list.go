@@ -17,8 +17,13 @@ import (
 // Requests lists requests, newest first.
 func (t *Tx) Requests(f RequestFilter) ([]*access.Request, error) {
 	q := newQuery("SELECT version, body FROM requests")
-	q.in("state", texts(f.States))
-	q.in("grant_state", texts(f.GrantStates))
+	state, grantState := "state", "grant_state"
+	if f.Requester != "" || f.Resource != "" || f.Extends != "" {
+		// One person's are fewer than all that are approved: not by that index.
+		state, grantState = "state || ''", "grant_state || ''"
+	}
+	q.in(state, texts(f.States))
+	q.in(grantState, texts(f.GrantStates))
 	if f.HasGrant {
 		q.where("grant_id IS NOT NULL")
 	}

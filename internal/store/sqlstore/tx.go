@@ -23,7 +23,7 @@ type Tx struct {
 	after []func()
 	wrote bool
 	over  bool
-	fault Fault // the worst that any call met, also when fn swallowed it
+	fault Fault // the first other than Ordinary, also when fn swallowed it
 	cause error
 }
 
@@ -36,8 +36,8 @@ func (t *Tx) AfterCommit(f func()) { t.after = append(t.after, f) }
 // read runs one query; sql.ErrNoRows becomes ErrNotFound.
 func read[T any](t *Tx, act string, f func() (T, error)) (T, error) {
 	var zero T
-	if t.over {
-		return zero, fmt.Errorf("%s: %w", act, errOver)
+	if err := t.usable(); err != nil {
+		return zero, fmt.Errorf("%s: %w", act, err)
 	}
 	v, err := f()
 	if err != nil {
@@ -48,11 +48,12 @@ func read[T any](t *Tx, act string, f func() (T, error)) (T, error) {
 
 // write runs one statement and returns how many rows it changed.
 func (t *Tx) write(act string, f func() (int64, error)) (int64, error) {
-	switch {
-	case t.over:
-		return 0, fmt.Errorf("%s: %w", act, errOver)
-	case t.log == nil:
-		return 0, fmt.Errorf("%s: %w", act, ErrReadOnly)
+	err := t.usable()
+	if err == nil && t.log == nil {
+		err = ErrReadOnly
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", act, err)
 	}
 	n, err := f()
 	if err != nil {
@@ -60,6 +61,15 @@ func (t *Tx) write(act string, f func() (int64, error)) (int64, error) {
 	}
 	t.wrote = t.wrote || n > 0
 	return n, nil
+}
+
+// usable refuses what comes after a fault: SQLite has ended the transaction by
+// itself then, and further statements would be committed one by one.
+func (t *Tx) usable() error {
+	if t.over {
+		return errOver
+	}
+	return t.cause
 }
 
 // failed notes an error of the database and says what was being done.
