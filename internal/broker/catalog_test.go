@@ -118,7 +118,7 @@ func TestARefusalByPolicy(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		_, err = w.submit("user:ana", "read", 6*time.Minute)
-		if e := refused(t, err, "denied_by_guardrail"); e.Field != "body.duration" || !strings.Contains(e.Message, "5m") {
+		if e := refused(t, err, "denied_by_guardrail"); e.Field != "body.duration" || !strings.Contains(e.Message, "5m") || e.Hint == nil || e.Hint.Body.Duration.Std() != 5*time.Minute {
 			t.Errorf("%+v", e)
 		}
 		_, err = w.Submit(context.Background(), as("user:ana"), broker.Submission{Resource: "orders", Role: "read", Duration: 3 * time.Minute}, nil)

@@ -193,10 +193,10 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 // hint is a submission that would not be refused for the same reason; nil
 // where there is none to offer.
 func (u *unit) hint(res *policy.Resource, s Submission, d policy.Decision) *api.AccessHint {
-	if d.Refusal.Field != "duration" || d.Terms.MaxDuration <= 0 || s.Role == "" {
+	if d.Refusal.Longest <= 0 || s.Role == "" {
 		return nil
 	}
-	longest := api.Duration(d.Terms.MaxDuration)
+	longest := api.Duration(d.Refusal.Longest)
 	return &api.AccessHint{
 		Method: "POST", URL: u.b.cfg.PublicURL + "/v1/requests",
 		Body:    api.SubmitRequest{Resource: res.ID, Role: s.Role, Duration: longest, Reason: s.Reason, Ticket: s.Ticket},

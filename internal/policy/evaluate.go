@@ -288,13 +288,16 @@ func tooLong(asked, longest time.Duration, r *rule, by *guardrail) *Refusal {
 		return refuse(NotRequestable, "duration", "a duration is more than 0")
 	case asked <= longest:
 		return nil
-	case by == nil:
-		return refuse(NotRequestable, "duration", "%s is longer than the %s that rule %q allows: ask for at most %s",
-			api.FormatDuration(asked), api.FormatDuration(longest), r.name, api.FormatDuration(longest))
 	}
-	refusal := refuse(DeniedByGuardrail, "duration", "%s is longer than the %s that guardrail %q allows: ask for at most %s",
+	refusal := refuse(NotRequestable, "duration", "%s is longer than the %s that rule %q allows: ask for at most %s",
+		api.FormatDuration(asked), api.FormatDuration(longest), r.name, api.FormatDuration(longest))
+	refusal.Longest = longest
+	if by == nil {
+		return refusal
+	}
+	refusal = refuse(DeniedByGuardrail, "duration", "%s is longer than the %s that guardrail %q allows: ask for at most %s",
 		api.FormatDuration(asked), api.FormatDuration(longest), by.name, api.FormatDuration(longest))
-	refusal.Guardrail = by.name
+	refusal.Guardrail, refusal.Longest = by.name, longest
 	return refusal
 }
 

@@ -130,7 +130,8 @@ type Refusal struct {
 	Code      string // not_requestable or denied_by_guardrail
 	Field     string // reason, ticket or duration, where one is to blame
 	Guardrail string
-	Message   string // a sentence that says what to do next
+	Message   string        // a sentence that says what to do next
+	Longest   time.Duration // of a duration to blame: what would be allowed
 }
 
 // Problem is one thing wrong with a catalog file. Line and Column start at 1.
