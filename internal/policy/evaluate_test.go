@@ -1,9 +1,11 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
 	"github.com/google/go-cmp/cmp"
 )
@@ -111,7 +113,7 @@ func TestRefusals(t *testing.T) {
 				test.change(&in)
 			}
 			d := c.Evaluate(in)
-			want := &Refusal{Code: test.code, Field: test.field, Message: test.message}
+			want := &Refusal{Code: test.code, Field: test.field, Message: test.message, Longest: longestIn(test.message)}
 			if !cmp.Equal(d.Refusal, want) {
 				t.Errorf("got %+v, %s\nwant %+v", d.Refusal, d.Explanation, want)
 			}
@@ -163,7 +165,7 @@ func TestGuardrails(t *testing.T) {
 				}
 				return
 			}
-			want := &Refusal{Code: DeniedByGuardrail, Field: test.field, Guardrail: "g", Message: test.message}
+			want := &Refusal{Code: DeniedByGuardrail, Field: test.field, Guardrail: "g", Message: test.message, Longest: longestIn(test.message)}
 			if !cmp.Equal(d.Refusal, want) {
 				t.Errorf("got %+v, %s\nwant %+v", d.Refusal, d.Explanation, want)
 			}
@@ -396,4 +398,11 @@ func TestRequestableAndHolds(t *testing.T) {
 	if c.Holds("reads", in) {
 		t.Error("a grant rests on a group that was lost")
 	}
+}
+
+// longestIn is the duration that a refusal's sentence offers.
+func longestIn(message string) time.Duration {
+	_, offer, _ := strings.Cut(message, "ask for at most ")
+	d, _ := api.ParseDuration(offer)
+	return d
 }
