@@ -6,7 +6,8 @@
 // It refuses whatever a reader could take for something else: unknown and
 // duplicate keys, anchors, aliases, merge keys, tags, several documents, tabs
 // as indentation, `no` and `on` as booleans, numbers and booleans where text is
-// meant, invisible characters; and files that are too big or nested too deep.
+// meant, invisible characters; files that are too big or nested too deep; and
+// whatever two YAML readers do not read alike.
 // It never expands ${VARIABLES}: a secret is a reference (Secret). It knows
 // nothing of kinds, policies and stores: they decode their own parts with it.
 package config
