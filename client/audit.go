@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -93,7 +94,7 @@ func (c *Client) auditPage(ctx context.Context, after int64) iter.Seq2[AuditLine
 		defer lines.close()
 		for {
 			raw, err := lines.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			line := AuditLine{Raw: raw}

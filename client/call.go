@@ -136,8 +136,11 @@ var errUnusable = errors.New("client: not usable")
 
 type unusable struct{ error }
 
+// Is makes errors.Is find errUnusable.
 func (unusable) Is(target error) bool { return target == errUnusable }
-func (u unusable) Unwrap() error      { return u.error }
+
+// Unwrap returns what happened.
+func (u unusable) Unwrap() error { return u.error }
 
 func (c *Client) once(ctx context.Context, k *call, out any) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -146,7 +149,7 @@ func (c *Client) once(ctx context.Context, k *call, out any) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxResponse+1))
 	switch {
 	case err != nil:

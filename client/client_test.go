@@ -86,7 +86,7 @@ func TestSubmitRepeatsWithOneKey(t *testing.T) {
 		"503":          func(w http.ResponseWriter) { reply(w, 503, api.Problem{Code: "unavailable"}) },
 		"500":          func(w http.ResponseWriter) { reply(w, 500, api.Problem{}) },
 		"lost":         hangUp,
-		"empty answer": func(w http.ResponseWriter) { w.WriteHeader(502) },
+		"empty answer": func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, s := serve(t, func(n int, w http.ResponseWriter, _ *http.Request) {
@@ -224,7 +224,7 @@ func TestLostTokenIsRevokedAndReplaced(t *testing.T) {
 		case n == 1:
 			hangUp(w)
 		case r.Method == http.MethodDelete:
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		case n == 2:
 			reply(w, 201, api.Token{ID: "tok_lost"})
 		default:
@@ -375,7 +375,7 @@ func TestAnswerWithoutEndIsCut(t *testing.T) {
 func TestProblemsOfOthersAreNotQuoted(t *testing.T) {
 	c, _ := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		w.WriteHeader(403)
+		w.WriteHeader(http.StatusForbidden)
 		_, _ = io.WriteString(w, "<h1>proxy says no</h1>")
 	})
 	_, err := c.Me(t.Context())

@@ -49,7 +49,7 @@ func (c *Client) openOnce(ctx context.Context, k *call) (*stream, error) {
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		defer cancel(nil)
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }()
 		body, _ := io.ReadAll(io.LimitReader(res.Body, maxLine))
 		return nil, errorOf(res.StatusCode, res.Header, body)
 	}
@@ -75,9 +75,9 @@ func (s *stream) next() ([]byte, error) {
 		switch {
 		case len(line) > maxLine:
 			return nil, unusable{fmt.Errorf("a line of the stream is longer than %d MiB", maxLine>>20)}
-		case err == bufio.ErrBufferFull:
+		case errors.Is(err, bufio.ErrBufferFull):
 			continue
-		case err == io.EOF && len(line) > 0:
+		case errors.Is(err, io.EOF) && len(line) > 0:
 			return nil, io.ErrUnexpectedEOF
 		case err != nil:
 			if cause := context.Cause(s.ctx); cause != nil {

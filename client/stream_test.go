@@ -22,7 +22,7 @@ func TestFollowRequest(t *testing.T) {
 			reply(w, 200, request("pending"))
 		case 2: // nothing moved
 			w.Header().Set("ETag", `"1"`)
-			w.WriteHeader(304)
+			w.WriteHeader(http.StatusNotModified)
 		case 3, 4: // the server is restarted
 			reply(w, 503, api.Problem{})
 		case 5:
@@ -87,11 +87,11 @@ func TestEventsResume(t *testing.T) {
 		case 1: // one whole event, and one that is cut off half-way
 			_, _ = io.WriteString(w, "retry: 5\n\n: hello\n\nid: 7\nevent: request.created\ndata: {\"seq\":7}\n\nid: 8\nevent: request.approved\ndata: {\"se")
 		case 2:
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		case 3:
 			_, _ = io.WriteString(w, "id: 8\r\nevent: request.approved\r\ndata: {\"seq\":\r\ndata: 8}\r\n\r\n")
 		case 4:
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		}
 	})
 	c.attempts = 1
@@ -125,7 +125,7 @@ func TestEventsOutliveASilentConnection(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 	})
 	c.idle = 20 * time.Millisecond
 	n := 0
@@ -141,7 +141,7 @@ func TestEventsOutliveASilentConnection(t *testing.T) {
 }
 
 func TestEventsEndWithANo(t *testing.T) {
-	c, s := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { reply(w, 401, api.Problem{Code: "unauthorized"}) })
+	c, s := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { reply(w, 401, api.Problem{Code: "invalid_token"}) })
 	for _, err := range c.Events(t.Context(), "") {
 		if Status(err) != 401 {
 			t.Fatalf("err = %v", err)
@@ -229,5 +229,5 @@ func FuzzEvents(f *testing.F) {
 
 func newTestStream(t *testing.T, r io.Reader) *stream {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	return newStream(ctx, cancel, &http.Response{StatusCode: 200, Body: io.NopCloser(r)}, time.Hour)
+	return newStream(ctx, cancel, &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(r)}, time.Hour)
 }

@@ -301,6 +301,6 @@ func exportFile(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return fail("", "%w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	return streamFile(root, filepath.Base(path), write)
 }

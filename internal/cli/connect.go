@@ -91,7 +91,8 @@ func (a *app) curl(ctx context.Context, c *client.Client, g *api.Grant, args []s
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(path)
+	// Not tied to ctx: an interrupt reaches curl by itself.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path)
 	cmd.Env = a.childEnv()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.Stdin, a.Stdout, a.Stderr
 	source, started, cleanup, err := passSecret(cmd, config)
@@ -102,7 +103,6 @@ func (a *app) curl(ctx context.Context, c *client.Client, g *api.Grant, args []s
 	// --disable must come first: it keeps ~/.curlrc out, which could switch the
 	// verification of certificates off.
 	cmd.Args = append([]string{"curl", "--disable", "--config", source}, curlArgs(cred.Connect.URL, args)...)
-	// An interrupt reaches curl by itself; it decides what to do.
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	defer signal.Stop(interrupts)

@@ -70,7 +70,8 @@ func (a *app) exec(ctx context.Context, c *client.Client, g *api.Grant, argv []s
 		return a.cutOff(g, "expired", argv[0])
 	}
 
-	cmd := exec.Command(path)
+	// Not tied to ctx: signals are passed on, and the grant is what ends it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path)
 	cmd.Args = argv
 	cmd.Env = append(a.childEnv(), credentialEnv(g, cred)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.Stdin, a.Stdout, a.Stderr

@@ -116,7 +116,7 @@ func (f *fakeAPI) getRequest(w http.ResponseWriter, r *http.Request, who caller)
 			return
 		}
 		if time.Now().After(until) {
-			w.WriteHeader(304)
+			w.WriteHeader(http.StatusNotModified)
 			return
 		}
 		moved := f.moved
@@ -293,7 +293,7 @@ func (f *fakeAPI) listSessions(w http.ResponseWriter, r *http.Request, _ caller)
 
 func (f *fakeAPI) killSession(w http.ResponseWriter, r *http.Request, _ caller) {
 	f.sessions = slices.DeleteFunc(f.sessions, func(s api.Session) bool { return s.ID == r.PathValue("id") })
-	w.WriteHeader(202)
+	w.WriteHeader(http.StatusAccepted)
 }
 
 func (f *fakeAPI) listTokens(w http.ResponseWriter, r *http.Request, _ caller) {
@@ -325,7 +325,7 @@ func (f *fakeAPI) revokeToken(w http.ResponseWriter, r *http.Request, _ caller) 
 		problem(w, 404, "not_found", "There is no such token.")
 		return
 	}
-	w.WriteHeader(204)
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (f *fakeAPI) admin(w http.ResponseWriter, who caller) bool {
@@ -396,5 +396,5 @@ func (f *fakeAPI) controlRevoke(w http.ResponseWriter, r *http.Request, _ caller
 			f.end(x, "revoked")
 		}
 	}
-	w.WriteHeader(204)
+	w.WriteHeader(http.StatusNoContent)
 }

@@ -102,7 +102,7 @@ func (f *fakeAPI) authenticated(h handler) http.Handler {
 		me, known := people[token]
 		open := strings.HasPrefix(r.URL.Path, "/gateway/") || strings.HasPrefix(r.URL.Path, "/control/")
 		if !known && !open {
-			problem(w, 401, "unauthorized", "This token is not known.")
+			problem(w, 401, "invalid_token", "This token is not known.")
 			return
 		}
 		if strings.HasPrefix(r.URL.Path, "/v1/") && !strings.HasPrefix(r.Header.Get("Daypass-Client"), "cli/") {

@@ -229,7 +229,7 @@ func goneCmd(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s is empty", args[0])
 	}
 	for range 500 {
-		stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
 		if err != nil {
 			return
 		}

@@ -100,7 +100,7 @@ func (a *app) loadLogin() (login, error) {
 	} else if err != nil {
 		return login{}, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	info, err := root.Lstat(loginFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -116,7 +116,7 @@ func (a *app) loadLogin() (login, error) {
 	if err != nil {
 		return login{}, fmt.Errorf("reading the login: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
 		return login{}, fail("", "%s was exchanged while it was read", path)
 	}
@@ -148,7 +148,7 @@ func (a *app) saveLogin(l login) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	raw, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("encoding the login: %w", err)
@@ -172,7 +172,7 @@ func (a *app) removeLogin() (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	if err := root.Remove(loginFile); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	} else if err != nil {
