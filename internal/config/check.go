@@ -138,8 +138,8 @@ func (s *Server) completeURL() error {
 		return nil
 	}
 	host, port, err := net.SplitHostPort(s.Listen)
-	if err != nil || port == "0" {
-		return nil // a fault of listen, or known only when it listens
+	if known := err == nil && port != "0"; !known {
+		return nil // a fault of listen, which is reported there, or known only when it listens
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		return fmt.Errorf("public_url is needed when listen is not one address: it is what callers use")

@@ -14,6 +14,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,15 +97,17 @@ func Errorf(node ast.Node, format string, args ...any) Error {
 
 // At places err at node. What already has places (Errors) keeps them.
 func At(node ast.Node, err error) Errors {
-	switch err := err.(type) {
-	case nil:
+	var (
+		errs Errors
+		one  Error
+	)
+	switch {
+	case err == nil:
 		return nil
-	case Errors:
-		return err
-	case Error:
-		if err.Line > 0 {
-			return Errors{err}
-		}
+	case errors.As(err, &errs):
+		return errs
+	case errors.As(err, &one) && one.Line > 0:
+		return Errors{one}
 	}
 	return Errors{Errorf(node, "%s", err.Error())}
 }

@@ -63,7 +63,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for _, test := range []struct{ src, want string }{
 		{"", "f:1:1: name is missing"},
 		{"name:\n", "f:1:1: name has no value"},
-		{"name: a\nnmae: b\n", `f:2:1: unknown key "nmae": did you mean "name"?`},
+		{"name: a\nnaem: b\n", `f:2:1: unknown key "naem": did you mean "name"?`},
 		{"name: a\nName: b\n", `f:2:1: unknown key "Name": did you mean "name"?`},
 		{"name: a\nhidden: b\n", `f:2:1: unknown key "hidden": known here are count, enabled, list, name, sub, tags, wait`},
 		{"name: a\nname: b\n", `f:2:1: duplicate key "name": it is already on line 1`},
@@ -125,7 +125,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"name: a\nsub: {key: {}}\n", "f:2:12: a secret needs exactly one of env and file: {env: NAME} or {file: PATH}"},
 		{"name: a\nsub: {key: {env: \"${A}\"}}\n", "f:2:18: must be the name of an environment variable, such as ORDERS_KEY: values are not expanded"},
 		{"name: a\nsub: {key: {env: A=B}}\n", "f:2:18: must be the name of an environment variable, such as ORDERS_KEY: values are not expanded"},
-		{"nmae: a\ncount: x\nlist: y\n", "f:1:1: name is missing\n" + `f:1:1: unknown key "nmae": did you mean "name"?` + "\nf:2:8: must be a whole number, not a text\nf:3:7: must be a list ([a, b] or lines that begin with -), not a text"},
+		{"naem: a\ncount: x\nlist: y\n", "f:1:1: name is missing\n" + `f:1:1: unknown key "naem": did you mean "name"?` + "\nf:2:8: must be a whole number, not a text\nf:3:7: must be a list ([a, b] or lines that begin with -), not a text"},
 	} {
 		var got sample
 		err := Decode("f", []byte(test.src), &got)

@@ -87,7 +87,7 @@ func (s Secret) read() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading a secret: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil {
 		return "", fmt.Errorf("reading a secret: %w", err)

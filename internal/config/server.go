@@ -152,7 +152,7 @@ func Load(path string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the server's configuration: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	src, err := io.ReadAll(io.LimitReader(f, MaxServerSize+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading the server's configuration: %w", err)

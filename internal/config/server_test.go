@@ -113,7 +113,7 @@ func TestServerRefuses(t *testing.T) {
 		{"notify: {webhook: {url: h, secret: {env: W}}}\n", "f:1:25: must be an absolute URL, such as https://daypass.example.com, without a user and a fragment"},
 		{"notify: {smtp: {addr: h, from: x, tls: maybe, username: u}}\n", "f:1:16: username and password are given together, or neither\nf:1:23: must be host:port, such as 127.0.0.1:7400\nf:1:32: must be a mail address, such as daypass@example.com\nf:1:40: must be starttls, implicit or off"},
 		{"notify: {smtp: {addr: \"mail:25\", from: a@b.c, username: u, password: {env: P}, tls: \"off\"}}\n", "f:1:85: a password is not sent in clear: use starttls or implicit"},
-		{"listen_adress: x\n", `f:1:1: unknown key "listen_adress": known here are audit, catalog, data, gateways, identity, limits, listen, notify, public_url, store, tls`},
+		{"listen_addr: x\n", `f:1:1: unknown key "listen_addr": known here are audit, catalog, data, gateways, identity, limits, listen, notify, public_url, store, tls`},
 	} {
 		s, _, err := decodeServer("f", []byte(test.src), "/etc/daypass")
 		if err == nil || s != nil || err.Error() != test.want {

@@ -86,8 +86,10 @@ func explainIssue(message, kind string) string {
 // unsized leaves every size to the estimator's own bounds.
 type unsized struct{}
 
+// EstimateSize implements cost.Estimator.
 func (unsized) EstimateSize(cost.AstNode) *cost.SizeEstimate { return nil }
 
+// EstimateCallCost implements cost.Estimator.
 func (unsized) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
 	return nil
 }

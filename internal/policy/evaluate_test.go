@@ -249,7 +249,7 @@ func TestCostIsBounded(t *testing.T) {
 }
 
 // Invariant: A18
-// Attack: POL-10, POL-13
+// Attack: POL-10, POL-13, REQ-21
 func TestRequesterWrittenTextIsData(t *testing.T) {
 	c := parse(t, rules(`    - {name: dev, when: 'has(resource.labels.env) && resource.labels.env == "dev"', approve: auto, max_duration: 1h}
     - {name: quoted, when: 'unverified.reason == "x\" || true || \"" && resource.id == "none"', approve: auto, max_duration: 1h}

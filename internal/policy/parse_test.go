@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 var update = flag.Bool("update", false, "write what Parse says into testdata/bad.txtar")
 
+// Invariant: A19
 // Attack: POL-03, POL-04, POL-14, POL-16, POL-17, REQ-05, CFG-06
 func TestBadCatalogs(t *testing.T) {
 	archive, err := txtar.ParseFile("testdata/bad.txtar")
@@ -35,7 +37,11 @@ func TestBadCatalogs(t *testing.T) {
 			if got != string(want.Data) || want.Name != "want" {
 				t.Errorf("got\n%s\nwant\n%s", got, want.Data)
 			}
-			for _, p := range err.(Problems) {
+			var problems Problems
+			if !errors.As(err, &problems) {
+				t.Fatalf("%T is not Problems", err)
+			}
+			for _, p := range problems {
 				lines := bytes.Count(src.Data, []byte("\n")) + 1
 				if p.Line < 1 || p.Line > lines || p.Column < 1 || p.Message == "" {
 					t.Errorf("no place in the file: %+v", p)

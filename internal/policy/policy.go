@@ -141,7 +141,7 @@ type Problem struct {
 }
 
 // Problems is the error of Parse: everything that was found, in file order.
-type Problems []Problem
+type Problems []Problem //nolint:errname // the word of the API
 
 // Error returns a line "line:column: message" for each problem.
 func (p Problems) Error() string {
