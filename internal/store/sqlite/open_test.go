@@ -195,7 +195,7 @@ func TestReadOnlyBesideAServer(t *testing.T) {
 func TestAuditRows(t *testing.T) {
 	s := mustOpen(t, t.TempDir(), testKeys(t).options())
 	n := 0
-	for range 60 {
+	for range 30 {
 		if err := s.Update(t.Context(), sqlstore.Normal, func(tx *sqlstore.Tx) error {
 			var batch []sqlstore.Record
 			for range 50 {
@@ -218,20 +218,20 @@ func TestAuditRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := v.Finish()
-	if err != nil || report.Head != (audit.Head{Seq: 3000, Leaves: 60}) {
+	if err != nil || report.Head != (audit.Head{Seq: 1500, Leaves: 30}) {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	seen := 0
 	stop := errors.New("enough")
-	err = s.AuditRows(t.Context(), 2990, func(seq int64, _ audit.Leaf, _ [32]byte, _ []byte) error {
+	err = s.AuditRows(t.Context(), 1490, func(seq int64, _ audit.Leaf, _ [32]byte, _ []byte) error {
 		seen++
-		if seq == 2995 {
+		if seq == 1495 {
 			return stop
 		}
 		return nil
 	})
 	if !errors.Is(err, stop) || seen != 6 {
-		t.Errorf("from 2990 to 2995: %d rows, %v", seen, err)
+		t.Errorf("from 1490 to 1495: %d rows, %v", seen, err)
 	}
 }
 

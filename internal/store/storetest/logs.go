@@ -19,7 +19,7 @@ func (s *suite) randomSteps() {
 	s.begin()
 	rnd := rand.New(rand.NewPCG(7, 7))
 	written := int64(0)
-	for step := range 150 {
+	for step := range 70 {
 		singles, batch, fail := rnd.IntN(4), rnd.IntN(6), rnd.IntN(4) == 0
 		var records []sqlstore.Record
 		err := s.update(func(tx *sqlstore.Tx) error {
@@ -154,7 +154,7 @@ func (s *suite) events() {
 		}))
 	}
 	found := 0
-	for range 300 {
+	for range 120 {
 		f := sqlstore.EventFilter{
 			Request: pick("", "", "req_1"), Principal: pick("", "user:ana", "user:cy", "user:nobody"), Resource: pick("", "", "orders"),
 			Type: pick("", "", audit.AccessAllowed), Ascending: rnd.IntN(2) == 0, Limit: rnd.IntN(20),
@@ -203,7 +203,7 @@ func (s *suite) events() {
 		}
 		found += len(got)
 	}
-	if found < 500 {
+	if found < 300 {
 		s.Fatalf("the filters found %d entries in all: too few to say anything", found)
 	}
 	s.view(func(tx *sqlstore.Tx) error {
