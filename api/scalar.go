@@ -33,7 +33,8 @@ func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `
 // offset, and rounds it down to milliseconds.
 func (t *Time) UnmarshalText(b []byte) error {
 	v, err := time.Parse(time.RFC3339Nano, string(b))
-	if err != nil || len(b) > 40 || strings.ContainsAny(string(b), "tz ,") {
+	// An offset can move the last hour of year 9999 into a year of five digits.
+	if err != nil || len(b) > 40 || strings.ContainsAny(string(b), "tz ,") || v.UTC().Year() > 9999 || v.UTC().Year() < 0 {
 		return fmt.Errorf("%q is not a time: write RFC 3339, such as 2026-11-23T14:00:00Z", clip(string(b)))
 	}
 	*t = TimeOf(v)

@@ -123,7 +123,7 @@ func TestTimeForms(t *testing.T) {
 	bad := []string{
 		"", "now", "2026-11-23", "2026-11-23 14:00:00Z", "2026-11-23t14:00:00Z", "2026-11-23T14:00:00z", "2026-11-23T14:00:00", "2026-11-23T14:00Z",
 		"2026-13-01T00:00:00Z", "2026-02-29T00:00:00Z", "2026-11-23T24:00:00Z", "2026-11-23T14:00:60Z", "2026-11-23T14:00:00,5Z", " 2026-11-23T14:00:00Z",
-		"2026-11-23T14:00:00Z ", "1763906400", "26-11-23T14:00:00Z", "2026-11-23T14:00:00+0100", "2026-11-23T14:00:00." + strings.Repeat("0", 40) + "Z",
+		"2026-11-23T14:00:00Z ", "1763906400", "26-11-23T14:00:00Z", "9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+01:00", "2026-11-23T14:00:00+0100", "2026-11-23T14:00:00." + strings.Repeat("0", 40) + "Z",
 	}
 	for _, in := range bad {
 		var v api.Time
@@ -186,9 +186,6 @@ func FuzzTime(f *testing.F) {
 		}
 		if !utf8.ValidString(v.String()) {
 			t.Fatal("not UTF-8")
-		}
-		if y := v.Year(); y < 0 || y > 9999 {
-			return // an offset moved it out of the four digits of RFC 3339
 		}
 		var back api.Time
 		if err := back.UnmarshalText([]byte(v.String())); err != nil || !back.Equal(v.Time) {

@@ -42,7 +42,7 @@ or after 30 s.`,
 			if json {
 				log = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
 			}
-			return run(cmd.Context(), daemon.Options{Config: cfg, Log: log})
+			return run(cmd.Context(), file, daemon.Options{Config: cfg, Log: log})
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "the server's `file`")
@@ -51,7 +51,7 @@ or after 30 s.`,
 }
 
 // run serves until a signal or a failure.
-func run(ctx context.Context, o daemon.Options) error {
+func run(ctx context.Context, file string, o daemon.Options) error {
 	if err := harden(); err != nil {
 		return err
 	}
@@ -68,11 +68,7 @@ func run(ctx context.Context, o daemon.Options) error {
 	for {
 		select {
 		case <-hang:
-			if err := d.Reload(ctx); err != nil {
-				o.Log.Error("the catalog was not applied; the one in force stays", "error", err)
-			} else {
-				o.Log.Info("the catalog is applied")
-			}
+			reload(ctx, d, file, o.Log)
 		case err := <-d.Failed():
 			// Nothing is acknowledged any more; a supervisor starts us again.
 			return fmt.Errorf("stopped: %w", err)
@@ -85,6 +81,22 @@ func run(ctx context.Context, o daemon.Options) error {
 			go func() { <-again; cancel() }()
 			return d.Shutdown(ctx)
 		}
+	}
+}
+
+// reload reads the catalog again, and says whether the rest of the
+// configuration needs a restart.
+func reload(ctx context.Context, d *daemon.Daemon, file string, log *slog.Logger) {
+	if err := d.Reload(ctx); err != nil {
+		log.Error("the catalog was not applied; the one in force stays", "error", err)
+	} else {
+		log.Info("the catalog is applied")
+	}
+	switch next, err := config.Load(file); {
+	case err != nil:
+		log.Error("the configuration cannot be read; the server goes on with the one it was started with", "error", err)
+	case d.NeedsRestart(next):
+		log.Warn("the configuration has changed: restart the server to apply it; until then nothing of it is in force")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type Options struct {
 // Daemon is a running server.
 type Daemon struct {
 	cfg     *config.Server
+	given   config.Server // cfg as it was read
 	log     *slog.Logger
 	store   *sqlite.Store
 	clock   *clock.Clock
@@ -68,7 +70,7 @@ type gate struct {
 
 // Start starts a server. When it returns, everything is being served.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
-	d := &Daemon{cfg: o.Config, log: o.Log, failed: make(chan error, 8)}
+	d := &Daemon{cfg: o.Config, given: *o.Config, log: o.Log, failed: make(chan error, 8)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -184,6 +186,11 @@ func connected() map[string]bool {
 	}
 	return out
 }
+
+// NeedsRestart reports whether c says anything else than what this server was
+// started with. Only the catalog is read again while it runs: a listener, TLS
+// or a limit is changed by a restart, as a whole or not at all.
+func (d *Daemon) NeedsRestart(c *config.Server) bool { return !reflect.DeepEqual(*c, d.given) }
 
 // Broker returns the broker, for tests and for commands in this process.
 func (d *Daemon) Broker() *broker.Broker { return d.broker }

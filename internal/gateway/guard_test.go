@@ -260,6 +260,7 @@ func TestEndedTokensCannotFloodTheRecord(t *testing.T) {
 }
 
 // Invariant: A20
+// Attack: INT-08
 func TestNothingPassesUnrecorded(t *testing.T) {
 	f := newFixture(false)
 	f.rec.fail = errors.New("disk")

@@ -119,7 +119,7 @@ func TestIntrospectionOfALiveToken(t *testing.T) {
 
 // Whatever is wrong with a token, the answer is the same.
 //
-// Attack: INT-10, TOK-11
+// Attack: INT-01, INT-10, TOK-11
 func TestIntrospectionOfAnyOtherTokenIsUniform(t *testing.T) {
 	f, h := newFace(t)
 	first, want := do(t, h, form("/oauth/introspect", "token=dpgt_other"))
@@ -138,7 +138,7 @@ func TestIntrospectionOfAnyOtherTokenIsUniform(t *testing.T) {
 	}
 }
 
-// Attack: INT-05, INT-06
+// Attack: INT-02, INT-05, INT-06
 func TestIntrospectionRefusals(t *testing.T) {
 	f, h := newFace(t)
 	for _, body := range []string{"", "token=", "tokn=" + live, "token=" + live + "&token=" + live, "token=a&token=" + live, "to%6ben=" + live + "&token=x",

@@ -29,7 +29,7 @@ func locations(t *testing.T, body string, f *face, status int, code string) stri
 // What is not exactly one strict JSON object is 400, names what is wrong, and
 // never reaches the broker.
 //
-// Attack: REQ-02, REQ-06, REQ-18, WEB-10
+// Attack: REQ-02, REQ-06, REQ-18, WEB-10, AUD-07
 func TestMalformedBodies(t *testing.T) {
 	f := newFace(t)
 	const good = `"resource":"a","duration":"15m"`
