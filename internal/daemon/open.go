@@ -120,6 +120,17 @@ func (d *Daemon) headSigner() (func(audit.Head, [32]byte, time.Time) ([]byte, er
 	}, nil
 }
 
+// storeHealth says why the store cannot take everything now.
+func (d *Daemon) storeHealth() error {
+	if err := d.store.Failure(); err != nil {
+		return fmt.Errorf("the store: %w", err)
+	}
+	if d.store.Full() {
+		return sqlstore.ErrFull
+	}
+	return nil
+}
+
 // auditKey is the public half of the audit log's key.
 func (d *Daemon) auditKey() (string, error) { return AuditKey(d.cfg.Data) }
 
