@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 func TestAskedForAndApprovedByARule(t *testing.T) {
@@ -234,6 +235,28 @@ func TestTimeShownNeverRoundsUp(t *testing.T) {
 		v := w.mustSubmit("user:ana", "read", time.Minute)
 		if end := api.TimeOf(w.clock.Now().Add(time.Minute)); v.Grant.ExpiresAt.After(end.Time) {
 			t.Errorf("ends at %v, later than %v", v.Grant.ExpiresAt, end)
+		}
+	})
+}
+
+// Invariant: A1, A2
+func TestTheClocksMarkMovesWhileGrantsAreLive(t *testing.T) {
+	inWorld(t, func(w *world) {
+		mark := func() time.Time {
+			var at time.Time
+			must(t, w.store.View(context.Background(), func(tx *sqlstore.Tx) error {
+				m, err := tx.ClockMark()
+				at = m.At
+				return err
+			}))
+			return at
+		}
+		w.mustSubmit("user:ana", "read", 5*time.Minute)
+		before := mark()
+		time.Sleep(time.Minute)
+		must(t, w.Heartbeat(context.Background()))
+		if moved := mark().Sub(before); moved < time.Minute {
+			t.Errorf("the mark moved by %v in a minute", moved)
 		}
 	})
 }

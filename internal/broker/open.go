@@ -52,6 +52,9 @@ type Config struct {
 	Managed   bool     // the catalog is a file: PUT is refused
 	Notifiers []string // names of the notifiers that are configured
 	Log       *slog.Logger
+	// Health says why the store cannot take everything now; nil when it can.
+	// nil: not asked.
+	Health func() error
 	// Connectors names the kinds whose grants must be made real in a target.
 	Connectors map[string]bool
 	// Connect tells how to use a grant of a resource.
@@ -92,6 +95,7 @@ const (
 	settingIssuing   = "issuing"
 	settingCursorKey = "cursor_key"
 	settingRunning   = "running"
+	settingHeartbeat = "heartbeat"
 )
 
 // Open loads what the store holds and puts every live grant into the index.
@@ -254,6 +258,11 @@ func (b *Broker) now() time.Time { return b.cfg.Clock.Now().UTC().Truncate(time.
 func (b *Broker) Ready() error {
 	if why := b.broken.Load(); why != nil {
 		return errors.New(*why)
+	}
+	if b.cfg.Health != nil {
+		if err := b.cfg.Health(); err != nil {
+			return err
+		}
 	}
 	if err := b.recorder.ready(); err != nil {
 		return fmt.Errorf("the audit log: %w", err)

@@ -68,7 +68,10 @@ func (b *Broker) Heartbeat(ctx context.Context) error {
 	if grants, _ := b.cfg.Index.Len(); grants == 0 {
 		return nil
 	}
-	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(*sqlstore.Tx) error { return nil })
+	// The mark goes with a commit, and a commit needs something to write.
+	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
+		return tx.PutSetting(settingHeartbeat, stamp(b.now()))
+	})
 }
 
 // Prune forgets the kept answers of idempotent calls that are over.

@@ -144,6 +144,7 @@ func curlConfig(cred *api.Credential) (string, error) {
 	fmt.Fprintf(&b, "header = \"Authorization: Bearer %s\"\n", *cred.Secret)
 	fmt.Fprintf(&b, "connect-to = \"::%s\"\n", net.JoinHostPort(host, port))
 	fmt.Fprintf(&b, "proto = \"=%s\"\nproto-redir = \"=%s\"\n", u.Scheme, u.Scheme)
+	b.WriteString("no-progress-meter\n") // it would mix with what is asked for
 	if u.Scheme == "http" {
 		b.WriteString("proxy = \"\"\n") // it could read what is not encrypted
 	}
