@@ -56,6 +56,14 @@ func (u *unit) tell(r *access.Request, events []access.Event) error {
 			}
 		case access.RequestApproved:
 			notice = notify.RequestApproved
+		case access.RequestCancelled:
+			if ev.By != r.Content.Requester {
+				notice = notify.RequestCancelled
+			}
+		case access.GrantActivated:
+			if r.Content.StartAt != nil {
+				notice = notify.GrantActive // it was approved long before
+			}
 		case access.RequestDenied:
 			notice = notify.RequestDenied
 		case access.RequestExpired:

@@ -79,6 +79,7 @@ type Broker struct {
 	hub      hub
 	recorder *recorder
 	cursors  cursorKey
+	pruned   time.Time // by Heartbeat, which runs alone
 }
 
 // state is what decisions rest on beside the store. It is replaced, never

@@ -62,9 +62,16 @@ func (b *Broker) Due(ctx context.Context) (next time.Time, err error) {
 	}
 }
 
-// Heartbeat keeps the clock's mark fresh while grants are live, so that a wall
-// clock set back during a crash cannot lengthen them.
+// Heartbeat is called every second. It keeps the clock's mark fresh while
+// grants are live, so that a wall clock set back during a crash cannot lengthen
+// them, and now and then forgets the kept answers of calls that are over.
 func (b *Broker) Heartbeat(ctx context.Context) error {
+	if now := b.now(); now.Sub(b.pruned) >= pruneEvery {
+		if err := b.prune(ctx); err != nil {
+			return err
+		}
+		b.pruned = now
+	}
 	if grants, _ := b.cfg.Index.Len(); grants == 0 {
 		return nil
 	}
@@ -74,8 +81,10 @@ func (b *Broker) Heartbeat(ctx context.Context) error {
 	})
 }
 
-// Prune forgets the kept answers of idempotent calls that are over.
-func (b *Broker) Prune(ctx context.Context) error {
+// pruneEvery is how often kept answers are looked through.
+const pruneEvery = time.Hour
+
+func (b *Broker) prune(ctx context.Context) error {
 	return b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) error { return u.tx.DeleteReplies(u.now.Add(-replyTTL)) })
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -151,17 +152,23 @@ func curlConfig(cred *api.Credential) (string, error) {
 	return b.String(), nil
 }
 
-// curlArgs makes addresses of the paths at the beginning of args.
+// curlArgs makes addresses of the paths at the beginning of args and of one at
+// their end. One in the middle, or right behind an option, may be a file's.
 func curlArgs(base string, args []string) []string {
 	out := make([]string, 0, len(args)+1)
 	paths := 0
 	for ; paths < len(args) && strings.HasPrefix(args[paths], "/"); paths++ {
 		out = append(out, strings.TrimRight(base, "/")+args[paths])
 	}
+	rest := slices.Clone(args[paths:])
+	if n := len(rest); paths == 0 && n > 1 && strings.HasPrefix(rest[n-1], "/") && !strings.HasPrefix(rest[n-2], "-") {
+		rest[n-1] = strings.TrimRight(base, "/") + rest[n-1]
+		paths++
+	}
 	if paths == 0 && !namesURL(args) {
 		out = append(out, strings.TrimRight(base, "/")+"/")
 	}
-	return append(out, args[paths:]...)
+	return append(out, rest...)
 }
 
 func namesURL(args []string) bool {

@@ -117,8 +117,8 @@ func (m *SMTP) check(fault func([]string, string, ...any)) {
 	switch {
 	case m.TLS != "starttls" && m.TLS != "implicit" && m.TLS != "off":
 		fault([]string{"notify", "smtp", "tls"}, "must be starttls, implicit or off")
-	case m.TLS == "off" && !m.Password.IsZero() && !loopback(m.Addr):
-		fault([]string{"notify", "smtp", "tls"}, "a password is not sent in clear: use starttls or implicit")
+	case m.TLS == "off" && !loopback(m.Addr):
+		fault([]string{"notify", "smtp", "tls"}, "off is for a relay on a loopback address alone: use starttls or implicit")
 	}
 	if (m.Username == "") != m.Password.IsZero() {
 		fault([]string{"notify", "smtp"}, "username and password are given together, or neither")
@@ -242,9 +242,6 @@ func (s *Server) Warnings() []string {
 		if u, err := url.Parse(w.URL); err == nil && u.Scheme == "http" && !loopback(net.JoinHostPort(u.Hostname(), "80")) {
 			out = append(out, fmt.Sprintf("notify.webhook.url: messages to %s are signed, but sent in clear", u.Host))
 		}
-	}
-	if m := s.Notify.SMTP; m != nil && m.TLS == "off" && !loopback(m.Addr) {
-		out = append(out, fmt.Sprintf("notify.smtp.tls: off: mail to %s is sent in clear", m.Addr))
 	}
 	return out
 }

@@ -259,12 +259,12 @@ func (x *Index) LiveAt(g *Grant, now time.Time) bool {
 	return !over && !now.Before(g.StartsAt)
 }
 
-// Len returns how many grants are known, tombstones included, and how many
-// credentials.
+// Len returns how many grants are known and have not been ended, and how many
+// credentials, those of tombstones included.
 func (x *Index) Len() (grants, credentials int) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return len(x.grants), len(x.creds)
+	return len(x.grants) - len(x.dead), len(x.creds)
 }
 
 // Close ends what was started for watchers. They are told nothing any more.

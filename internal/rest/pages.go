@@ -21,7 +21,7 @@ const style = `:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5b6069;--line
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
 main{max-width:52rem;margin:0 auto;padding:2rem 1.25rem 5rem}h1{font-size:1.6rem;margin:.2rem 0 .8rem}h2{font-size:1.2rem;margin:3rem 0 .3rem}
 a{color:var(--mark)}p{margin:.5rem 0}code,pre{font:.875rem/1.5 ui-monospace,monospace}code{background:var(--tint);padding:.1em .3em;border-radius:3px}
-pre{background:var(--tint);border:1px solid var(--line);border-radius:6px;padding:.75rem .9rem;overflow-x:auto;margin:.6rem 0}pre code{background:none;padding:0}
+pre{background:var(--tint);border:1px solid var(--line);border-radius:6px;padding:.75rem .9rem;white-space:pre-wrap;overflow-wrap:anywhere;margin:.6rem 0}pre code{background:none;padding:0}
 .soft{color:var(--soft)}nav a{display:inline-block;margin:0 .9rem .3rem 0}
 details{border:1px solid var(--line);border-radius:6px;margin:.6rem 0;padding:0 .9rem}summary{cursor:pointer;padding:.6rem 0;overflow-wrap:anywhere}
 summary b{font:600 .8rem ui-monospace,monospace;display:inline-block;min-width:3.6rem;color:var(--mark)}summary span{color:var(--soft);display:block}
