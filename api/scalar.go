@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -34,7 +35,7 @@ func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + t.String() + `
 func (t *Time) UnmarshalText(b []byte) error {
 	v, err := time.Parse(time.RFC3339Nano, string(b))
 	// An offset can move the last hour of year 9999 into a year of five digits.
-	if err != nil || len(b) > 40 || strings.ContainsAny(string(b), "tz ,") || v.UTC().Year() > 9999 || v.UTC().Year() < 0 {
+	if err != nil || len(b) > 40 || bytes.ContainsAny(b, "tz ,") || v.UTC().Year() > 9999 || v.UTC().Year() < 0 {
 		return fmt.Errorf("%q is not a time: write RFC 3339, such as 2026-11-23T14:00:00Z", clip(string(b)))
 	}
 	*t = TimeOf(v)

@@ -66,7 +66,7 @@ func TestExtendRefusals(t *testing.T) {
 		t.Fatalf("extended to %+v", longer.Grant)
 	}
 	refused(t, longer, Extend{By: "req_3", Duration: time.Second, MaxTotal: time.Hour}, f, CodeLimitReached)
-	refused(t, r, Extend{By: "req_2", Duration: math.MaxInt64 / time.Second * time.Second, MaxTotal: time.Hour}, f, CodeLimitReached)
+	refused(t, r, Extend{By: "req_2", Duration: (math.MaxInt64 * time.Nanosecond).Truncate(time.Second), MaxTotal: time.Hour}, f, CodeLimitReached)
 	refused(t, r, Extend{By: "req_2", Duration: -time.Second, MaxTotal: time.Hour}, f, CodeInvalidCommand)
 	over := f
 	over.Now = r.Grant.ExpiresAt

@@ -372,10 +372,10 @@ func parseDecimal(s string) (decimal, bool) {
 		return d, false
 	}
 	s, d.negative = strings.CutPrefix(s, "-")
-	mantissa, exponent := s, ""
+	mantissa := s
 	if i := strings.IndexAny(s, "eE"); i >= 0 {
-		mantissa, exponent = s[:i], s[i+1:]
-		n, err := strconv.Atoi(exponent)
+		mantissa = s[:i]
+		n, err := strconv.Atoi(s[i+1:])
 		if err != nil || n > 1_000_000 || n < -1_000_000 {
 			return d, false
 		}

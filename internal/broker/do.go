@@ -144,7 +144,7 @@ func (u *unit) run(r *access.Request, cmd access.Command, d detail) (*access.Req
 // facts gathers what the domain must know for a command.
 func (u *unit) facts(r *access.Request, cmd access.Command) (access.Facts, error) {
 	f := access.Facts{Now: u.now, Directory: u.state.catalog, IssuingOff: !u.b.issuing.Load()}
-	content := access.Content{}
+	var content access.Content
 	switch cmd := cmd.(type) {
 	case access.Submit:
 		content = cmd.Content

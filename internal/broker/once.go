@@ -77,8 +77,8 @@ func onceIn[T any](b *Broker, ctx context.Context, c identity.Caller, class sqls
 	if errors.As(err, &refused) && refused.Kind != Unavailable {
 		// A refusal that left nothing behind is kept on its own.
 		_ = b.do(ctx, c, class, func(u *unit) error {
-			if u.replay(once) != nil {
-				return nil
+			if err := u.replay(once); err != nil {
+				return err
 			}
 			return u.keep(once, nil, refused)
 		})

@@ -91,7 +91,7 @@ func (c *child) finish(by time.Time) error {
 
 // childCode is the exit code that a shell would give.
 func childCode(s *os.ProcessState) int {
-	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() { //nolint:misspell // the name in package syscall
+	if ws, ok := s.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal())
 	}
 	return s.ExitCode()

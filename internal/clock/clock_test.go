@@ -39,9 +39,9 @@ func TestNeverGoesBack(t *testing.T) {
 
 // Invariant: A2
 func TestMonotonicTimeRunsOnWhenTheWallIsSetBack(t *testing.T) {
-	real := time.Now() // its monotonic part survives Add
+	wall := time.Now() // its monotonic part survives Add
 	elapsed := time.Duration(0)
-	c := newClock(Mark{At: real.Round(0).Add(time.Hour)}, func() time.Time { return real.Add(elapsed) }, (&fake{}).uptime)
+	c := newClock(Mark{At: wall.Round(0).Add(time.Hour)}, func() time.Time { return wall.Add(elapsed) }, (&fake{}).uptime)
 	before := c.Now()
 	elapsed = 10 * time.Minute
 	if got := c.Now().Sub(before); got != 10*time.Minute {

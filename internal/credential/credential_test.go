@@ -62,7 +62,7 @@ func TestSecretShowsNowhere(t *testing.T) {
 	in := inside{Shown: s, hidden: s, At: &s, Many: []Secret{s}}
 	var all strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%p", "%t", "%w", "%10.3s"} {
-		fmt.Fprintf(&all, verb+verb+verb+"\n", s, &s, in) //nolint:govet // every verb, fitting or not
+		fmt.Fprintf(&all, verb+verb+verb+"\n", s, &s, in)
 	}
 	fmt.Fprintln(&all, s, in, fmt.Errorf("wrapped: %v", s), []any{s}, map[string]Secret{"a": s})
 	for _, marshal := range []func(any) ([]byte, error){json.Marshal, xml.Marshal} {

@@ -127,7 +127,7 @@ func TestClaimsRoundTrip(t *testing.T) {
 		if err := json.Unmarshal(published, &set); err != nil {
 			t.Fatal(err)
 		}
-		signed, err := jose.ParseSigned(token.Reveal(), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+		signed, err := jose.ParseSignedCompact(token.Reveal(), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 		if err != nil {
 			t.Fatal(err)
 		}

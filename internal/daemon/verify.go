@@ -37,7 +37,7 @@ func VerifyData(ctx context.Context, dir string, o VerifyOptions) (audit.Report,
 	if err != nil {
 		return audit.Report{}, fmt.Errorf("opening the store: %w", err)
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }() // it was only read
 	report, err := store.VerifyAudit(ctx, audit.VerifierOptions{Keys: []string{o.Key}, Checkpoints: notes})
 	if pinned {
 		report.Key, report.Pinned = o.Key, true
@@ -55,7 +55,7 @@ func VerifyFile(path string, o VerifyOptions) (audit.Report, error) {
 	if err != nil {
 		return audit.Report{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	pinned := o.Key != ""
 	if !pinned && key != "" {
 		o.Key = key // it came with the checkpoint, which was kept elsewhere

@@ -72,12 +72,12 @@ type flow struct {
 
 // open opens the stream of orders and reads it until it is cut.
 func (w *World) open(ctx context.Context, token string) (*flow, error) {
-	resp, err := w.request(ctx, http.MethodGet, "/v1/orders/stream", token)
+	resp, err := w.request(ctx, http.MethodGet, "/v1/orders/stream", token) //nolint:bodyclose // closed by the goroutine that reads it
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		return nil, fmt.Errorf("the stream answered %s", resp.Status)
 	}
 	f := &flow{ended: make(chan time.Time, 1)}

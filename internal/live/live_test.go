@@ -18,8 +18,7 @@ var epoch = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 // fakeClock is an effective clock that tests move.
 type fakeClock struct{ ms atomic.Int64 }
 
-func (c *fakeClock) now() time.Time      { return epoch.Add(time.Duration(c.ms.Load()) * time.Millisecond) }
-func (c *fakeClock) add(d time.Duration) { c.ms.Add(d.Milliseconds()) }
+func (c *fakeClock) now() time.Time { return epoch.Add(time.Duration(c.ms.Load()) * time.Millisecond) }
 
 func hashOf(n uint64) (h Hash) {
 	r := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24), 1})
@@ -268,7 +267,7 @@ func TestIndexAgreesWithANaiveModel(t *testing.T) {
 
 // Invariant: A1, A5
 func TestConcurrentUse(t *testing.T) {
-	x := New(func() time.Time { return time.Now() })
+	x := New(time.Now)
 	defer x.Close()
 	var told atomic.Int64
 	var wg sync.WaitGroup

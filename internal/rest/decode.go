@@ -128,7 +128,7 @@ func scanJSON(raw []byte) error {
 		case '}', ']':
 			names = names[:len(names)-1]
 			if len(names) == 0 {
-				if _, err := d.ReadToken(); err != io.EOF {
+				if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 					return malformed("body", "There is something after the JSON object.")
 				}
 				return nil

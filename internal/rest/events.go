@@ -52,7 +52,7 @@ func (s *server) stream(w http.ResponseWriter, c *call) error {
 	}
 	out := &sse{w: w, rc: http.NewResponseController(w)}
 	if out.write(fmt.Sprintf("retry: %d\n\n", reconnect.Milliseconds())) != nil {
-		return nil
+		return nil //nolint:nilerr // nobody is there any more to be told
 	}
 	ctx, stop := s.until(c.ctx)
 	var beats sync.WaitGroup

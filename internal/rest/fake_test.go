@@ -25,16 +25,15 @@ type fakeBroker struct {
 	calls []string
 	kept  map[string]fakeReply
 
-	view    func() broker.View
-	refuse  map[string]error
-	wait    func(ctx context.Context, version int64) (broker.View, error)
-	stream  func(ctx context.Context, after int64, send func(api.StreamEvent) error) error
-	events  func(q broker.EventQuery) ([]api.Event, string, error)
-	list    []api.Session
-	last    any // the last argument of interest
-	ready   error
-	me      api.Me
-	blocked chan struct{}
+	view   func() broker.View
+	refuse map[string]error
+	wait   func(ctx context.Context, version int64) (broker.View, error)
+	stream func(ctx context.Context, after int64, send func(api.StreamEvent) error) error
+	events func(q broker.EventQuery) ([]api.Event, string, error)
+	list   []api.Session
+	last   any // the last argument of interest
+	ready  error
+	me     api.Me
 }
 
 type fakeReply struct {

@@ -65,8 +65,9 @@ func (s *server) recover(w *recorder, r *http.Request) {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler || w.status != 0 {
-		if p != http.ErrAbortHandler {
+	onPurpose := p == any(http.ErrAbortHandler)
+	if onPurpose || w.status != 0 {
+		if !onPurpose {
 			s.log.Error("panic after the answer began", "route", r.Pattern, "panic", p, "stack", string(debug.Stack()))
 		}
 		panic(http.ErrAbortHandler)

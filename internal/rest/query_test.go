@@ -63,7 +63,7 @@ func TestCursorsOfWholeLists(t *testing.T) {
 	}
 	var seen []string
 	cursor := ""
-	for pages := 0; pages < 10; pages++ {
+	for range 10 {
 		var l api.List[api.Session]
 		if err := json.Unmarshal([]byte(text200(t, f.call("GET", "/v1/sessions?limit=50&cursor="+cursor, ""), 200)), &l); err != nil {
 			t.Fatal(err)

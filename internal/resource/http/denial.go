@@ -73,7 +73,7 @@ func (g *Gateway) deny(c *call, err error) {
 		}, "insufficient_scope", "the grant does not cover this request")
 		return
 	}
-	kind, why := "invalid_token", ""
+	kind, why := "invalid_token", "the token is not good here"
 	switch d.Why {
 	case gateway.WhyNoToken:
 		kind, why = "", "a grant token is needed"
@@ -83,8 +83,6 @@ func (g *Gateway) deny(c *call, err error) {
 		why = ending(d.Reason, d.EndedAt)
 	case gateway.WhyMalformed:
 		why = "the token is not well-formed"
-	default:
-		why = "the token is not good here"
 	}
 	g.denyWith(c, d.Grant, unauthenticated(why), kind, why)
 }

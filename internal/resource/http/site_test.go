@@ -93,8 +93,6 @@ type site struct {
 	logouts chan string
 	root    *x509.CertPool
 	catalog atomic.Pointer[policy.Catalog]
-	bodies  string
-	grants  atomic.Int64
 }
 
 func (s *site) now() time.Time { return time.Now().Add(time.Duration(s.skew.Load())).UTC() }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ func startChild(t *testing.T, dir, round string, clients int, wrapper ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append(wrapper, self)
+	args := slices.Concat(wrapper, []string{self})
 	c := &childProcess{cmd: exec.Command(args[0], args[1:]...), ready: make(chan struct{}), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+dir, childKeyEnv+"="+testKeys(t).skey, childRoundEnv+"="+round, childManyEnv+"="+strconv.Itoa(clients))
 	c.cmd.Stderr = os.Stderr
@@ -107,11 +108,11 @@ func TestKillAtAnyTime(t *testing.T) {
 		if err := c.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		new, code := c.wait(t)
+		fresh, code := c.wait(t)
 		if code != -1 {
 			t.Fatalf("round %d: the child ended by itself, with %d", round, code)
 		}
-		acked = append(acked, new...)
+		acked = append(acked, fresh...)
 
 		s, err := Open(t.Context(), dir, testKeys(t).options())
 		if err != nil {

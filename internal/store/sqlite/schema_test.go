@@ -123,5 +123,8 @@ func plan(t *testing.T, db *sql.DB, statement string) (steps []string) {
 		}
 		steps = append(steps, detail)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	return steps
 }
