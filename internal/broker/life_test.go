@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/clock"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -257,6 +259,51 @@ func TestTheClocksMarkMovesWhileGrantsAreLive(t *testing.T) {
 		must(t, w.Heartbeat(context.Background()))
 		if moved := mark().Sub(before); moved < time.Minute {
 			t.Errorf("the mark moved by %v in a minute", moved)
+		}
+	})
+}
+
+// Invariant: A1, A2
+// Attack: AUD-11
+func TestAWallClockThatWasSetBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ctx := context.Background()
+		short, long := w.mustSubmit("user:ana", "read", time.Minute), w.mustSubmit("user:ana", "read", 10*time.Minute)
+		dead, alive := w.token("user:ana", short.Grant.ID), w.token("user:ana", long.Grant.ID)
+		waiting := w.mustSubmit("user:ana", "write", time.Minute)
+		// The store has seen a time that the wall clock will show again only
+		// in two minutes: as after a clock set back while the server was down.
+		w.clock = clock.New(clock.Mark{At: w.clock.Now().Add(2 * time.Minute)})
+		must(t, w.Heartbeat(ctx))
+		w.restart(false)
+		if w.active(dead) {
+			t.Error("the clock set back revived a grant")
+		}
+		if !w.active(alive) {
+			t.Error("a grant that has not ended is dead")
+		}
+		if err := w.Ready(); err == nil || !strings.Contains(err.Error(), "clock") {
+			t.Errorf("readiness says %v", err)
+		}
+		_, err := w.submit("user:ana", "read", time.Minute)
+		refused(t, err, "clock_skewed")
+		_, err = w.vote("user:bo", waiting, "approve")
+		refused(t, err, "clock_skewed")
+		_, err = w.Issue(ctx, as("user:ana"), long.Grant.ID, "token", nil)
+		refused(t, err, "clock_skewed")
+		w.mustVote("user:bo", waiting, "deny")
+		_, err = w.Revoke(ctx, as("user:ana"), long.Grant.ID, "")
+		must(t, err)
+		w.due()
+		if n := len(w.entries("grant.ended")); n != 2 {
+			t.Errorf("%d grants ended on record", n)
+		}
+		last := time.Time{}
+		for _, e := range w.entries(audit.Types()...) { // checks that the sequence has no gap
+			if e.Time.Before(last) {
+				t.Errorf("entry %d is earlier than the one before it", e.Seq)
+			}
+			last = e.Time.Time
 		}
 	})
 }
