@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/textproto"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,6 +72,10 @@ func (Kind) ParseConfig(node ast.Node) (policy.Config, error) {
 		}
 		if slices.ContainsFunc(c.inject, func(i injection) bool { return i.name == canonical }) {
 			return nil, config.At(node, fmt.Errorf("inject: %s is given twice", canonical))
+		}
+		if value.File != "" && !filepath.IsAbs(value.File) {
+			// A catalog may come over the API: there is no folder to start from.
+			return nil, config.At(node, fmt.Errorf("inject: %s: the path of its file must be absolute", canonical))
 		}
 		c.inject = append(c.inject, injection{canonical, value})
 	}
