@@ -80,6 +80,9 @@ func TestCatalogOverTheAPI(t *testing.T) {
 	if first.Managed != "api" || a.header.Get("ETag") != `"`+first.Version+`"` {
 		t.Errorf("managed by %s, ETag %s", first.Managed, a.header.Get("ETag"))
 	}
+	if first.Source != s.read("catalog.yaml") {
+		t.Errorf("the source is not what was written: %s", first.Source)
+	}
 	yaml := []string{"Content-Type", "application/yaml"}
 	put := func(who, source string, header ...string) answer {
 		return s.call(who, "PUT", "/v1/catalog", source, append(yaml, header...)...)

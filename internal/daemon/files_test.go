@@ -24,6 +24,7 @@ func TestFiles(t *testing.T) {
 		"more reviewers than there are":     {"catalog.yaml", "quorum: 2", "quorum: 20", "catalog.yaml:"},
 		"an untyped group":                  {"catalog.yaml", "from: [group:dba]", "from: [dba]", "catalog.yaml:"},
 		"an unknown kind":                   {"catalog.yaml", "kind: http", "kind: telnet", "catalog.yaml:"},
+		"a secret at a relative path":       {"catalog.yaml", "{file: ", "{file: ./x", "catalog.yaml:"},
 		"two documents":                     {"catalog.yaml", "policy:", "---\npolicy:", "catalog.yaml:"},
 	} {
 		t.Run(name, func(t *testing.T) {

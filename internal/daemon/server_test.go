@@ -72,7 +72,7 @@ resources:
     labels: {env: prod}
     owners: [group:payments]
     introspect: [service:orders]
-    http: {upstream: %[1]q, inject: {Authorization: {file: %[2]q}}}
+    http: {upstream: %[1]q, inject: {Authorization: {file: %[2]s}}}
     roles:
       read: {methods: [GET, HEAD], paths: ["/v1/orders/**"]}
       write: {methods: [GET, HEAD, POST], paths: ["/v1/orders/**"]}
@@ -136,7 +136,7 @@ func files(t testing.TB) *server {
 		s.tokens[p.id] = mint("dpat_")
 	}
 	s.write("orders.key", s.upstream.key)
-	s.write("catalog.yaml", aCatalog(s.tokens, s.upstream.URL, "orders.key"))
+	s.write("catalog.yaml", aCatalog(s.tokens, s.upstream.URL, s.path("orders.key")))
 	s.configure("")
 	s.http = &http.Client{Timeout: time.Minute}
 	t.Cleanup(s.stop)
@@ -325,7 +325,7 @@ func lines(text string) []string {
 // soon waits until ok.
 func soon(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(25 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still not so: %s", what)
 		}

@@ -58,9 +58,9 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-	case "/echo": // upgraded: every byte comes back
+	case "/echo": // a WebSocket as far as a proxy looks at it: every byte comes back
 		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "echo")
+		w.Header().Set("Upgrade", "websocket")
 		w.WriteHeader(http.StatusSwitchingProtocols)
 		conn, buffered, err := control.Hijack()
 		if err != nil {
