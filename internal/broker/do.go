@@ -154,8 +154,7 @@ func (u *unit) facts(r *access.Request, cmd access.Command) (access.Facts, error
 		f.Directory = u.directory(r)
 	}
 	f.Connector = u.b.cfg.Connectors[content.Kind]
-	switch cmd.(type) {
-	case access.CastVote, access.Tick:
+	if grants(r, cmd) {
 		v, err := u.verdict(r)
 		if err != nil {
 			return f, err
@@ -172,6 +171,18 @@ func (u *unit) facts(r *access.Request, cmd access.Command) (access.Facts, error
 		}
 	}
 	return f, nil
+}
+
+// grants reports whether a command can lead to access, so that the catalog in
+// force must be asked: a vote, and time where it brings a scheduled start.
+func grants(r *access.Request, cmd access.Command) bool {
+	switch cmd.(type) {
+	case access.CastVote:
+		return true
+	case access.Tick:
+		return r.Grant != nil && r.Grant.State == access.Scheduled
+	}
+	return false
 }
 
 // verdict is what the catalog in force says of r now. Groups that the
