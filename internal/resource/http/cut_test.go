@@ -212,7 +212,7 @@ func TestALongPollIsAnsweredWhenItsGrantEnds(t *testing.T) {
 		s.index.End(id, s.now(), live.ReasonReturned)
 	}()
 	res, body := s.do("GET", "/poll", token)
-	if res.StatusCode != 401 || !strings.Contains(res.Header.Get("WWW-Authenticate"), "the grant was returned at ") {
+	if res.StatusCode != 401 || !strings.Contains(res.Header.Get("WWW-Authenticate"), "the grant ended at ") {
 		t.Errorf("%d %v", res.StatusCode, res.Header)
 	}
 	if problemOf(t, body).AccessRequest == nil {

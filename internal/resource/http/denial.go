@@ -107,9 +107,9 @@ func ending(reason string, at time.Time) string {
 	t := api.TimeOf(at).String()
 	switch reason {
 	case live.ReasonRevoked:
-		return "the grant was revoked at " + t
+		return "the grant ended at " + t + " (revoked)"
 	case live.ReasonReturned:
-		return "the grant was returned at " + t
+		return "the grant ended at " + t + " (returned)"
 	case live.ReasonCredentialExpired, live.ReasonCredentialEnded:
 		return "the login ended at " + t
 	}
@@ -119,14 +119,17 @@ func ending(reason string, at time.Time) string {
 func unauthenticated(why string) api.Problem {
 	return api.Problem{
 		Status: http.StatusUnauthorized, Code: "unauthenticated",
-		Detail: strings.ToUpper(why[:1]) + why[1:] + ". Ask for access, then send the token as Authorization: Bearer dpgt_….",
+		Detail: sentence(why) + " Ask for access, then send the token as Authorization: Bearer dpgt_….",
 	}
 }
+
+func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] + "." }
 
 // denyWith answers 401 or 403, with how to ask for what was missing. A browser
 // that comes without a good credential gets a page to log in with instead.
 func (g *Gateway) denyWith(c *call, grant *live.Grant, p api.Problem, kind, why string) {
 	role, scope := suggest(c)
+	message := sentence(why)
 	h := c.w.Header()
 	challenge := `Bearer realm="daypass"`
 	if kind != "" {
@@ -142,7 +145,7 @@ func (g *Gateway) denyWith(c *call, grant *live.Grant, p api.Problem, kind, why 
 	}
 	h.Set("Link", "<"+ask+`>; rel="request-access"`)
 	if p.Status == http.StatusUnauthorized && g.wantsPage(c) {
-		g.loginPage(c, http.StatusUnauthorized, ask, p.Detail)
+		g.loginPage(c, http.StatusUnauthorized, ask, message+" Paste a grant token, or ask for access.")
 		return
 	}
 	if p.Status == http.StatusForbidden && c.proof.cookie() && g.wantsPage(c) {

@@ -121,10 +121,10 @@ func TestDenialsSayHowToAsk(t *testing.T) {
 
 	s.index.End(id, s.now(), live.ReasonRevoked)
 	res, body = s.do("GET", "/v1/orders/7", token)
-	if got := res.Header.Get("WWW-Authenticate"); res.StatusCode != 401 || !strings.Contains(got, `error="invalid_token", error_description="the grant was revoked at `) || !strings.HasSuffix(got, `; ask again"`) {
+	if got := res.Header.Get("WWW-Authenticate"); res.StatusCode != 401 || !strings.Contains(got, `error="invalid_token", error_description="the grant ended at `) || !strings.HasSuffix(got, `; ask again"`) {
 		t.Errorf("revoked: %d %q", res.StatusCode, got)
 	}
-	contains(t, problemOf(t, body).Detail, "The grant was revoked at ")
+	contains(t, problemOf(t, body).Detail, "The grant ended at ")
 	s.do("GET", "/v1/orders/7", token)
 	if e := s.rec.of("access.denied"); len(e) != 2 { // the second one within a minute is only counted
 		t.Errorf("%d denials", len(e))

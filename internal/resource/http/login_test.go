@@ -161,7 +161,7 @@ func TestABrowserLogsIn(t *testing.T) {
 			// A cookie ends with its grant.
 			c = s.postLogin(token, "/", "Origin", origin).Cookies()[0]
 			s.index.End(id, s.now(), live.ReasonRevoked)
-			if res, body := s.do("GET", "/", "", "Cookie", c.Name+"="+c.Value, "Accept", html); res.StatusCode != 401 || !strings.Contains(body, "The grant was revoked at") {
+			if res, body := s.do("GET", "/", "", "Cookie", c.Name+"="+c.Value, "Accept", html); res.StatusCode != 401 || !strings.Contains(body, "The grant ended at") {
 				t.Errorf("after revocation: %d %s", res.StatusCode, body)
 			}
 			for _, seen := range all() {
