@@ -44,22 +44,19 @@ type compiled struct {
 const oldCatalogs = 8
 
 // get returns an earlier version; nil where it cannot be had, which counts
-// nobody as an approver.
-func (o *compiled) get(b *Broker, version string) *policy.Catalog {
+// nobody as an approver. It reads with the caller's own transaction: whoever
+// asks holds one already, and the store has few.
+func (o *compiled) get(tx *sqlstore.Tx, b *Broker, version string) *policy.Catalog {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if cat, ok := o.byID[version]; ok {
 		return cat
 	}
+	row, err := tx.CatalogVersion(version)
 	var cat *policy.Catalog
-	err := b.cfg.Store.View(context.Background(), func(tx *sqlstore.Tx) error {
-		row, err := tx.CatalogVersion(version)
-		if err != nil {
-			return err
-		}
+	if err == nil {
 		cat, err = policy.Parse(row.Canonical, b.cfg.Kinds)
-		return err
-	})
+	}
 	if err != nil {
 		b.cfg.Log.Error("an earlier catalog cannot be read", "version", version, "error", err)
 		return nil
@@ -255,7 +252,7 @@ func (u *unit) uncovered(r *access.Request) (string, error) {
 	if len(still) == len(in.Groups) {
 		return "", nil
 	}
-	then := u.b.old.get(u.b, r.Content.Terms.PolicyVersion)
+	then := u.b.old.get(u.tx, u.b, r.Content.Terms.PolicyVersion)
 	if then == nil {
 		return "The catalog that granted it cannot be read any more.", nil
 	}

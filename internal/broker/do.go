@@ -202,6 +202,9 @@ func (u *unit) verdict(r *access.Request) (*access.Verdict, error) {
 	}
 	in.Groups = intersect(in.Groups, cat.Groups(in.Principal))
 	in.Now = u.now
+	if in.StartsAt.Before(u.now) {
+		in.StartsAt = u.now // an approval gives the time from here on
+	}
 	in.Decided = true
 	in.Duration = access.Effective(r)
 	d := cat.Evaluate(in)

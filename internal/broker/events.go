@@ -189,7 +189,7 @@ func (b *Broker) streamFrom(ctx context.Context, c identity.Caller, after int64,
 		if err != nil {
 			return err
 		}
-		w := b.who(c)
+		w := b.who(c).in(tx)
 		for _, row := range rows {
 			last = row.Seq
 			e, err := audit.DecodeEntry(row.Bytes)

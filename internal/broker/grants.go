@@ -29,7 +29,8 @@ func (b *Broker) Grants(ctx context.Context, c identity.Caller, state string, p 
 	}
 	w := b.who(c)
 	var items []api.Grant
-	cursor, err := b.scan(ctx, c, "grants", f, p, func(_ *sqlstore.Tx, r *access.Request) (bool, error) {
+	cursor, err := b.scan(ctx, c, "grants", f, p, func(tx *sqlstore.Tx, r *access.Request) (bool, error) {
+		w := w.in(tx)
 		if !w.sees(r) {
 			return false, nil
 		}
@@ -51,10 +52,11 @@ func (b *Broker) Grant(ctx context.Context, c identity.Caller, id string) (api.G
 		if err != nil {
 			return err
 		}
-		if !b.who(c).sees(r) {
+		w := b.who(c).in(tx)
+		if !w.sees(r) {
 			return notFound("The grant")
 		}
-		g = b.who(c).grant(r)
+		g = w.grant(r)
 		return nil
 	})
 	return g, err

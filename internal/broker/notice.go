@@ -102,7 +102,7 @@ func (b *Broker) Notice(ctx context.Context, j Job) (notify.Facts, []notify.Reci
 		if err != nil {
 			return fmt.Errorf("request %s: %w", j.Request, err)
 		}
-		if to = b.recipients(b.asOf(r), j.Notice); len(to) == 0 {
+		if to = b.recipients(tx, b.asOf(r), j.Notice); len(to) == 0 {
 			return nil
 		}
 		v, err := b.who(identity.Caller{Principal: to[0].Principal}).view(tx, r)
@@ -116,7 +116,7 @@ func (b *Broker) Notice(ctx context.Context, j Job) (notify.Facts, []notify.Reci
 }
 
 // recipients are those whom a notice about r concerns right now.
-func (b *Broker) recipients(r *access.Request, notice string) []notify.Recipient {
+func (b *Broker) recipients(tx *sqlstore.Tx, r *access.Request, notice string) []notify.Recipient {
 	cat := b.catalog()
 	var to []notify.Recipient
 	for _, p := range cat.Principals() {
@@ -125,7 +125,7 @@ func (b *Broker) recipients(r *access.Request, notice string) []notify.Recipient
 			concerned = true
 		}
 		if notice == notify.RequestPending {
-			concerned = b.who(identity.Caller{Principal: p.ID}).mayVote(r)
+			concerned = b.who(identity.Caller{Principal: p.ID}).in(tx).mayVote(r)
 		}
 		if concerned && enabled(cat, p.ID) {
 			to = append(to, notify.Recipient{Principal: p.ID, Email: p.Email})

@@ -91,7 +91,7 @@ func (u *unit) seen(id string) (*access.Request, error) {
 	return r, nil
 }
 
-func (u *unit) who() who { return who{b: u.b, cat: u.state.catalog, c: u.c} }
+func (u *unit) who() who { return who{b: u.b, cat: u.state.catalog, c: u.c, tx: u.tx} }
 
 // Cancel withdraws a pending request.
 func (b *Broker) Cancel(ctx context.Context, c identity.Caller, id string) (View, error) {
@@ -139,7 +139,7 @@ func (b *Broker) visible(tx *sqlstore.Tx, c identity.Caller, id string) (*access
 	if err != nil {
 		return nil, err
 	}
-	if r = b.asOf(r); !b.who(c).sees(r) {
+	if r = b.asOf(r); !b.who(c).in(tx).sees(r) {
 		return nil, notFound("The request")
 	}
 	return r, nil
@@ -194,20 +194,20 @@ func (b *Broker) Requests(ctx context.Context, c identity.Caller, q RequestQuery
 		return nil, "", invalid("query.state", "A request is pending, approved, denied, cancelled or expired.")
 	}
 	w := b.who(c)
-	keep := w.sees
+	keep := who.sees
 	switch q.Role {
 	case "":
 	case "requester":
 		f.Requester = c.Principal
 	case "reviewer":
-		keep = w.approver
+		keep = who.approver
 	default:
 		return nil, "", invalid("query.role", "Your role is requester or reviewer.")
 	}
 	var items []View
 	cursor, err := b.scan(ctx, c, "requests", f, q.Page, func(tx *sqlstore.Tx, r *access.Request) (bool, error) {
 		r = b.asOf(r)
-		if !keep(r) || q.State != "" && string(r.State) != q.State {
+		if !keep(w.in(tx), r) || q.State != "" && string(r.State) != q.State {
 			return false, nil
 		}
 		v, err := w.view(tx, r)

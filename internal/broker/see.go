@@ -6,6 +6,7 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 // who answers what one caller may see and do, by the catalog in force.
@@ -13,9 +14,16 @@ type who struct {
 	b   *Broker
 	cat *policy.Catalog
 	c   identity.Caller
+	tx  *sqlstore.Tx // reads what is not in memory; nil where no request is looked at
 }
 
 func (b *Broker) who(c identity.Caller) who { return who{b: b, cat: b.catalog(), c: c} }
+
+// in is w for the requests that tx reads.
+func (w who) in(tx *sqlstore.Tx) who {
+	w.tx = tx
+	return w
+}
 
 func (w who) admin() bool {
 	p, ok := w.cat.Principal(w.c.Principal)
@@ -42,7 +50,7 @@ func (w who) ownsRequester(r *access.Request) bool {
 
 // approver reports whether the caller is an eligible approver in any stage.
 func (w who) approver(r *access.Request) bool {
-	dir := w.b.directory(w.cat, r)
+	dir := w.b.directory(w.tx, w.cat, r)
 	return slices.ContainsFunc(r.Stages(), func(s access.Stage) bool {
 		return access.Eligible(dir, w.c.Principal, r.Content.Requester, s)
 	})
@@ -53,7 +61,7 @@ func (w who) approver(r *access.Request) bool {
 // see the request, so that the refusal of a vote can say why (one's own, not a
 // user) instead of that there is no such request.
 func (w who) candidate(r *access.Request) bool {
-	dir := w.b.directory(w.cat, r)
+	dir := w.b.directory(w.tx, w.cat, r)
 	person, ok := dir.Person(w.c.Principal)
 	requester, _ := dir.Person(r.Content.Requester)
 	if !ok || person == requester {
@@ -80,7 +88,7 @@ func (w who) mayRevoke(r *access.Request) bool {
 
 // mayVote reports whether a vote of the caller would count now.
 func (w who) mayVote(r *access.Request) bool {
-	dir := w.b.directory(w.cat, r)
+	dir := w.b.directory(w.tx, w.cat, r)
 	open, ok := access.OpenStage(r, dir)
 	if r.State != access.Pending || !ok || !access.Eligible(dir, w.c.Principal, r.Content.Requester, r.Stages()[open]) {
 		return false
@@ -97,15 +105,15 @@ type directory struct {
 	then *policy.Catalog // when the request was made; nil when it cannot be known
 }
 
-func (b *Broker) directory(now *policy.Catalog, r *access.Request) access.Directory {
+func (b *Broker) directory(tx *sqlstore.Tx, now *policy.Catalog, r *access.Request) access.Directory {
 	if r.Content.Terms.PolicyVersion == now.Version() {
 		return now
 	}
-	return directory{now: now, then: b.old.get(b, r.Content.Terms.PolicyVersion)}
+	return directory{now: now, then: b.old.get(tx, b, r.Content.Terms.PolicyVersion)}
 }
 
 func (u *unit) directory(r *access.Request) access.Directory {
-	return u.b.directory(u.state.catalog, r)
+	return u.b.directory(u.tx, u.state.catalog, r)
 }
 
 // Person implements access.Directory.

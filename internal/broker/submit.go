@@ -230,7 +230,8 @@ func (u *unit) text(text, subject string) (string, error) {
 	return digest, u.tx.PutText(digest, salt, text, subject)
 }
 
-// input returns the decision input of r as it was asked.
+// input returns the decision input of r as it was asked, without words that
+// were erased since.
 func (u *unit) input(r *access.Request) (policy.Input, error) {
 	if in, ok := u.fresh[r.ID]; ok {
 		return in, nil
@@ -243,11 +244,15 @@ func (u *unit) input(r *access.Request) (policy.Input, error) {
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return in, fmt.Errorf("the decision input of %s: %w", r.ID, err)
 	}
-	return in, nil
+	if in.Reason, err = u.tx.Text(r.Content.ReasonDigest); err != nil {
+		return in, err
+	}
+	in.Ticket, err = u.tx.Text(r.Content.TicketDigest)
+	return in, err
 }
 
 func (u *unit) view(r *access.Request) (View, error) {
-	return who{b: u.b, cat: u.state.catalog, c: u.c}.view(u.tx, r)
+	return u.who().view(u.tx, r)
 }
 
 func invalid(field, format string, args ...any) *Error {

@@ -77,7 +77,7 @@ func (b *Broker) Sessions(ctx context.Context, c identity.Caller) ([]api.Session
 		return out, nil
 	}
 	err := b.view(ctx, func(tx *sqlstore.Tx) error {
-		w := b.who(c)
+		w := b.who(c).in(tx)
 		for _, s := range b.sessions.Sessions() {
 			r, err := tx.Request(s.Request)
 			if err == nil && w.sees(r) {

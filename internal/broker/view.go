@@ -12,6 +12,7 @@ import (
 
 // view shows a request to one caller, with its texts and its grant.
 func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
+	w = w.in(tx)
 	c := r.Content
 	v := View{Version: r.Version, Request: api.Request{
 		ID: r.ID, Revision: r.Revision, ContentHash: r.ContentHash, State: string(r.State),
@@ -53,7 +54,7 @@ func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
 }
 
 func (w who) viewStages(tx *sqlstore.Tx, r *access.Request, v *View) error {
-	dir := w.b.directory(w.cat, r)
+	dir := w.b.directory(tx, w.cat, r)
 	stages := r.Stages()
 	v.Stages, v.Reviews = make([]api.Stage, 0, len(stages)), make([]api.Review, 0, len(r.Reviews))
 	for i, s := range stages {
