@@ -360,3 +360,13 @@ func (s *server) dev(more ...string) *server {
 	soon(s.t, "dev is ready", func() bool { return strings.Contains(d.log.String(), "}\n") })
 	return d
 }
+
+// exitedNow reports whether the process is gone.
+func (s *server) exitedNow() bool {
+	select {
+	case <-s.exited:
+		return true
+	default:
+		return false
+	}
+}

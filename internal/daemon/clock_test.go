@@ -1,0 +1,200 @@
+package daemon_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/api"
+)
+
+// skewedProgram is the same server with a clock that a file sets: Go reads the
+// machine's clock without the C library, so that nothing from outside can.
+var skewedProgram = sync.OnceValues(func() (string, error) {
+	dir := filepath.Dir(program)
+	source, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "src/time/time.go"))
+	if err != nil {
+		return "", err
+	}
+	now := []byte("func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n")
+	changed := bytes.Replace(source, now, append(bytes.Clone(now), "\tsec += skewSeconds()\n"...), 1)
+	files := map[string][]byte{"time.go": changed, "zz_skew.go": []byte(skewSource)}
+	replace := map[string]string{}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(runtime.GOROOT(), "src/time", name)] = filepath.Join(dir, name)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600); err != nil {
+		return "", err
+	}
+	to := filepath.Join(dir, "daypass-skewed")
+	return to, build(to, "-overlay", filepath.Join(dir, "overlay.json"))
+})
+
+const skewSource = `package time
+
+import "syscall"
+
+func skewSeconds() (skew int64) {
+	path, ok := syscall.Getenv("CLOCK_SKEW_FILE")
+	if !ok {
+		return 0
+	}
+	fd, err := syscall.Open(path, syscall.O_RDONLY, 0)
+	if err != nil {
+		return 0
+	}
+	var b [20]byte
+	n, _ := syscall.Read(fd, b[:])
+	syscall.Close(fd)
+	negative := false
+	for _, c := range b[:max(n, 0)] {
+		if c == '-' {
+			negative = true
+		} else if '0' <= c && c <= '9' {
+			skew = skew*10 + int64(c-'0')
+		}
+	}
+	if negative {
+		return -skew
+	}
+	return skew
+}
+`
+
+// skewed is a server whose clock can be set.
+func skewed(t *testing.T) *server {
+	t.Helper()
+	binary, err := skewedProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := files(t)
+	s.program, s.env = binary, []string{"CLOCK_SKEW_FILE=" + s.path("skew")}
+	s.skew(0)
+	s.start()
+	return s
+}
+
+// skew sets the server's clock this far from the machine's.
+func (s *server) skew(d time.Duration) {
+	s.t.Helper()
+	s.write("skew.new", strconv.FormatInt(int64(d/time.Second), 10))
+	if err := os.Rename(s.path("skew.new"), s.path("skew")); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *server) state(t *testing.T, r api.Request) string {
+	t.Helper()
+	return decode[api.Grant](s.call("user:ada", "GET", "/v1/grants/"+r.Grant.ID, nil).is(200)).State
+}
+
+// TestClockSetForward: what the clock once ended stays ended, whatever the
+// clock shows afterwards, in this process and the next.
+//
+// Invariant: A1, A2
+func TestClockSetForward(t *testing.T) {
+	for name, restart := range map[string]func(*server){
+		"while it runs": func(*server) {},
+		"and it is killed": func(s *server) {
+			soon(t, "the mark is written", func() bool { return len(s.events("&type=grant.ended")) > 0 })
+			s.kill()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := skewed(t)
+			r, token := s.pass(10 * time.Minute)
+			f := s.connect(token, "stream")
+			s.through(token, "GET", "open-api", "/x").is(200)
+			s.skew(time.Hour)
+			set := time.Now()
+			s.through(token, "GET", "open-api", "/x").is(401)
+			late := f.over(t).Sub(set)
+			t.Logf("the stream was cut %v after the clock was set", late)
+			if late > 2*time.Second {
+				t.Errorf("the stream was cut %v after the clock was set", late)
+			}
+			restart(s)
+			s.skew(0)
+			if s.exitedNow() {
+				s.start()
+			}
+			for range 3 {
+				s.through(token, "GET", "open-api", "/x").is(401)
+				s.call("user:cy", "POST", "/v1/grants/"+r.Grant.ID+"/credentials", nil).is(409)
+				time.Sleep(100 * time.Millisecond)
+			}
+			if state := s.state(t, r); state != "ended" {
+				t.Errorf("the grant is %s", state)
+			}
+			t.Logf("readiness with the clock an hour behind: %d %s", s.call("", "GET", "/readyz", nil).status, s.call("", "GET", "/readyz", nil).body)
+			s.verify()
+		})
+	}
+}
+
+// TestClockSetBack: a clock that is set back lengthens nothing.
+//
+// Invariant: A1, A2
+// Attack: AUD-11
+func TestClockSetBack(t *testing.T) {
+	for name, back := range map[string]time.Duration{"an hour": -time.Hour, "half a minute": -30 * time.Second} {
+		for way, restart := range map[string]bool{"while it runs": false, "during a restart": true} {
+			t.Run(name+" "+way, func(t *testing.T) {
+				s := skewed(t)
+				over, old := s.pass(time.Second)
+				r, token := s.pass(5 * time.Second)
+				end := r.Grant.ExpiresAt.Time
+				soon(t, "the first is over", func() bool { return s.state(t, over) == "ended" })
+				if restart {
+					s.kill()
+				}
+				s.skew(back)
+				if restart {
+					s.start()
+				}
+				s.through(old, "GET", "open-api", "/x").is(401)
+				if a := s.through(token, "GET", "open-api", "/x"); a.status != 200 && time.Now().Before(end.Add(-time.Second)) {
+					t.Errorf("the clock set back ended a grant %v early", time.Until(end))
+				}
+				time.Sleep(time.Until(end))
+				for range 3 {
+					s.through(token, "GET", "open-api", "/x").is(401)
+					s.call("user:cy", "POST", "/v1/grants/"+r.Grant.ID+"/credentials", nil).is(409)
+					time.Sleep(50 * time.Millisecond)
+				}
+				soon(t, "it is recorded as ended", func() bool { return s.state(t, r) == "ended" })
+				s.through(old, "GET", "open-api", "/x").is(401)
+				s.signal(syscall.SIGTERM)
+				<-s.exited
+				s.skew(0)
+				s.start()
+				s.through(token, "GET", "open-api", "/x").is(401)
+				s.through(old, "GET", "open-api", "/x").is(401)
+				s.verify()
+				last := time.Time{}
+				for _, e := range s.events("") {
+					if e.Time.Before(last) && !strings.HasPrefix(e.Type, "access.") && !strings.HasPrefix(e.Type, "session.") {
+						t.Errorf("entry %d (%s) is of %v, after one of %v", e.Seq, e.Type, e.Time, last)
+					}
+					last = e.Time.Time
+				}
+			})
+		}
+	}
+}
