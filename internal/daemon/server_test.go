@@ -33,6 +33,7 @@ type server struct {
 	env      []string
 	tokens   map[string]string // principal → API token
 	upstream *upstream
+	skewed   []byte // what sets the clock of a server that has one to set
 
 	api, gate string // addresses; they change with each start
 	cmd       *exec.Cmd
