@@ -124,7 +124,7 @@ func extend(r *Request, cmd Extend, f Facts) ([]Event, error) {
 		return nil, refuse(CodeNotActive, "The grant to extend is not live any more; ask for a new one.")
 	}
 	if tooLong(g, cmd.Duration, cmd.MaxTotal) {
-		return nil, refuse(CodeLimitReached, "With this extension the grant would last longer than %s in total; ask for less, or for a new grant when this one is over.", cmd.MaxTotal)
+		return nil, refuse(CodeLimitReached, "With this extension the grant would last longer than %s in total; ask for less, or for a new grant when this one is over.", spoken(cmd.MaxTotal))
 	}
 	return []Event{GrantExtended{ExpiresAt: g.ExpiresAt.Add(cmd.Duration), By: cmd.By}}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gowebpki/jcs"
@@ -81,6 +82,18 @@ func seconds(d time.Duration) string {
 		return d.String()
 	}
 	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+}
+
+// spoken is a duration as people write one, "1h30m": without what is zero.
+func spoken(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // stamp is RFC 3339 in UTC with exactly three decimals, rounded down.

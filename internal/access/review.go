@@ -73,7 +73,7 @@ func admit(r *Request, cmd CastVote, f Facts) (person string, stage int, err err
 	}
 	stage, _ = OpenStage(r, dir)
 	if cmd.Duration < 0 || cmd.Duration%time.Second != 0 || cmd.Duration > r.Content.Duration {
-		return "", 0, field("duration", "Approve for a whole number of seconds, at most the %s that were asked for.", r.Content.Duration)
+		return "", 0, field("duration", "Approve for a whole number of seconds, at most the %s that were asked for.", spoken(r.Content.Duration))
 	}
 	return person, stage, nil
 }
@@ -152,7 +152,7 @@ func completeExtension(r *Request, duration time.Duration, approved Event, f Fac
 	}
 	limit := min(r.Content.Terms.MaxTotal, f.Current.Terms.MaxTotal)
 	if tooLong(f.Base, duration, limit) {
-		return []Event{deniedByPolicy(f, "With this extension the grant would last longer than "+limit.String()+" in total; ask for less, or for a new grant when this one is over.")}, nil
+		return []Event{deniedByPolicy(f, "With this extension the grant would last longer than "+spoken(limit)+" in total; ask for less, or for a new grant when this one is over.")}, nil
 	}
 	return []Event{approved}, nil
 }

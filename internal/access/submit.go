@@ -117,7 +117,7 @@ func checkExtension(c Content, f Facts) error {
 		return invalid("the grant at hand is not the one to extend")
 	}
 	if tooLong(f.Base, c.Duration, c.Terms.MaxTotal) {
-		return refuse(CodeLimitReached, "With this extension the grant would last longer than %s in total; ask for less, or for a new grant when this one is over.", c.Terms.MaxTotal)
+		return refuse(CodeLimitReached, "With this extension the grant would last longer than %s in total; ask for less, or for a new grant when this one is over.", spoken(c.Terms.MaxTotal))
 	}
 	return nil
 }
@@ -127,10 +127,10 @@ func checkExtension(c Content, f Facts) error {
 // holds then.
 func overCaps(duration, window time.Duration, t Terms) string {
 	if duration > t.MaxDuration {
-		return "Access may last " + t.MaxDuration.String() + " at most; ask for " + t.MaxDuration.String() + " or less."
+		return "Access may last " + spoken(t.MaxDuration) + " at most; ask for " + spoken(t.MaxDuration) + " or less."
 	}
 	if t.MaxTotal > 0 && window > t.MaxTotal {
-		return "Access may last " + t.MaxTotal.String() + " in total at most; ask for less."
+		return "Access may last " + spoken(t.MaxTotal) + " in total at most; ask for less."
 	}
 	return ""
 }

@@ -32,6 +32,9 @@ func (b *Broker) Cookie(ctx context.Context, token, host string) (string, time.T
 		if !r.Grant.ActiveAt(u.now) {
 			return &Error{Kind: Unauthorized, Code: "invalid_token", Message: "The grant has ended; ask for access again."}
 		}
+		if err := u.issuable(r); err != nil {
+			return err
+		}
 		id := credential.NewID("cred")
 		if err := u.keepCredential(sqlstore.Credential{Hash: hash, ID: id, Grant: r.Grant.ID, Request: r.ID, Kind: "cookie", Host: host, IssuedAt: u.now, ExpiresAt: r.Grant.ExpiresAt}); err != nil {
 			return err

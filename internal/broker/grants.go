@@ -285,11 +285,9 @@ func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (
 			e.RetryAfter, e.Message = time.Second, "The grant is still being made ready; try again in a moment."
 		}
 		return none, nil, u.deny(audit.AccessDenied, r, e)
-	case !u.b.issuing.Load():
-		return none, nil, u.deny(audit.AccessDenied, r, &Error{Kind: Unavailable, Code: "issuing_off", Message: "An admin has switched issuing off; try again later.", RetryAfter: time.Minute})
 	}
-	if err := u.b.skewed(); err != nil {
-		return none, nil, u.deny(audit.AccessDenied, r, &Error{Kind: Unavailable, Code: "clock_skewed", Message: "Nothing is issued now: " + err.Error() + ".", RetryAfter: time.Minute})
+	if err := u.issuable(r); err != nil {
+		return none, nil, err
 	}
 	out := api.Credential{Format: format, ExpiresAt: api.TimeOf(r.Grant.ExpiresAt)}
 	if g := u.who().grant(r); g.Connect != nil {
@@ -313,6 +311,17 @@ func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (
 	e := entry(audit.CredentialIssued, "", map[string]any{"format": out.Format, "jti": id, "expires_at": out.ExpiresAt.String(), "principal": r.Content.Requester})
 	e.Request, e.Grant, e.Resource, e.Scope, e.Outcome = r.ID, r.Grant.ID, r.Content.Resource, r.Content.Scope, audit.Allowed
 	return out, finish, u.append(e, r.Content.Requester)
+}
+
+// issuable refuses, on record, while no credential of r may be made.
+func (u *unit) issuable(r *access.Request) error {
+	if !u.b.issuing.Load() {
+		return u.deny(audit.AccessDenied, r, &Error{Kind: Unavailable, Code: "issuing_off", Message: "An admin has switched issuing off; try again later.", RetryAfter: time.Minute})
+	}
+	if err := u.b.skewed(); err != nil {
+		return u.deny(audit.AccessDenied, r, &Error{Kind: Unavailable, Code: "clock_skewed", Message: "Nothing is issued now: " + err.Error() + ".", RetryAfter: time.Minute})
+	}
+	return nil
 }
 
 func (u *unit) issueToken(r *access.Request, id string) (func() (credential.Secret, error), error) {

@@ -245,6 +245,50 @@ func TestRecordsAreBatchedAndDurableWhenAsked(t *testing.T) {
 	})
 }
 
+// While the disk is full only so much is taken as the backlog holds, however
+// long that lasts: the rest is refused, and what was taken is not lost.
+//
+// Invariant: A20, A37
+// Attack: AUD-04, RES-03
+func TestAFullDiskBoundsWhatIsTakenOnTrust(t *testing.T) {
+	inWorld(t, func(w *world) {
+		full := true
+		w.broken.update = func(class sqlstore.Class) error {
+			if full && class == sqlstore.Normal {
+				return sqlstore.ErrFull
+			}
+			return nil
+		}
+		taken := 0
+		record := func() bool {
+			e := &audit.Entry{Type: audit.AccessAllowed, Actor: "user:ana", Outcome: audit.Allowed}
+			err := w.Record(context.Background(), e, "user:ana", false)
+			if err == nil {
+				taken++
+			}
+			return err == nil
+		}
+		for record() {
+			if taken > 20_000 {
+				t.Fatal("it takes without end")
+			}
+		}
+		before := taken
+		for range 30 {
+			time.Sleep(10 * time.Second)
+			record()
+		}
+		if taken > before {
+			t.Errorf("%d more were taken on trust", taken-before)
+		}
+		full = false
+		w.restart(true)
+		if n := len(w.entries(audit.AccessAllowed)); n != taken {
+			t.Errorf("%d entries of %d are on record", n, taken)
+		}
+	})
+}
+
 // Invariant: A34
 func TestAfterAnUncleanStopThePossibleGapIsOnRecord(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -135,8 +135,12 @@ func (r *recorder) run() {
 	defer minute.Stop()
 	var batch []queued
 	for {
+		queue := r.queue
+		if len(batch) >= flushSize {
+			queue = nil // a full disk: what comes now waits, and is refused in the end
+		}
 		select {
-		case q := <-r.queue:
+		case q := <-queue:
 			batch = r.drain(append(batch, q))
 			if len(batch) >= flushSize || waitedFor(batch) {
 				batch = r.write(batch)
@@ -146,17 +150,28 @@ func (r *recorder) run() {
 			batch = r.write(batch)
 			flush.Reset(flushEvery)
 		case <-minute.C:
-			batch = r.summaries(batch)
-		case <-r.stop:
-			batch = r.summaries(r.drain(batch))
-			for range 3 { // a full disk may still have its reserve by then
-				if batch = r.write(batch); len(batch) == 0 {
-					return
-				}
+			if queue != nil { // else they go on being counted
+				batch = r.summaries(batch)
 			}
+		case <-r.stop:
+			r.finish(r.summaries(batch))
 			return
 		}
 	}
+}
+
+// finish writes all that still waits. A full disk may have room again by the
+// third time.
+func (r *recorder) finish(batch []queued) {
+	for tries := 3; tries > 0; {
+		if batch = r.drain(batch); len(batch) == 0 {
+			return
+		}
+		if batch = r.write(batch); len(batch) > 0 {
+			tries--
+		}
+	}
+	r.b.cfg.Log.Error("audit entries are lost: the disk is full", "entries", len(batch)+len(r.queue))
 }
 
 // drain adds what waits, without blocking, up to one batch.

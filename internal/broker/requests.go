@@ -174,6 +174,9 @@ func (b *Broker) WaitRequest(ctx context.Context, c identity.Caller, id string, 
 		case <-ctx.Done():
 			return v, ctx.Err()
 		}
+		if !b.stillAuthentic(c) {
+			return View{}, &Error{Kind: Unauthorized, Code: "unauthorized", Message: "This token is no longer good."}
+		}
 	}
 }
 
