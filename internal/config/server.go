@@ -120,7 +120,20 @@ type SMTP struct {
 	From     string `yaml:"from,required"` // a mail address
 	Username string `yaml:"username"`
 	Password Secret `yaml:"password"`
-	TLS      string `yaml:"tls"` // starttls (default), implicit, or off
+	TLS      word   `yaml:"tls"` // starttls (default), implicit, or off
+}
+
+// word is one of a few words, off among them: it needs no quotes, as it needs
+// none where a listener's TLS is off.
+type word string
+
+// DecodeYAML implements NodeDecoder.
+func (w *word) DecodeYAML(node ast.Node) error {
+	if text, ok := plain(node); ok && text == "off" {
+		*w = "off"
+		return nil
+	}
+	return DecodeNode(node, (*string)(w))
 }
 
 // defaults is a server that nobody configured.

@@ -133,7 +133,7 @@ public_url: http://daypass.internal:7400/
 gateways: {http: {listen: ":7480", tls: off}}
 notify:
   webhook: {url: "http://hooks.internal/secret-path", secret: {env: W}}
-  smtp: {addr: "127.0.0.1:25", from: daypass@example.com, tls: "off"}
+  smtp: {addr: "127.0.0.1:25", from: daypass@example.com, tls: off}
 `), "/etc/daypass")
 	if err != nil {
 		t.Fatal(err)
