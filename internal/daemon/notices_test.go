@@ -85,7 +85,7 @@ func (r *mails) all() string {
 func TestNotices(t *testing.T) {
 	type hook struct {
 		header http.Header
-		body   []byte
+		body   string
 	}
 	var mu sync.Mutex
 	var hooks []hook
@@ -98,7 +98,7 @@ func TestNotices(t *testing.T) {
 			w.WriteHeader(http.StatusServiceUnavailable) // it is tried again
 			return
 		}
-		hooks = append(hooks, hook{r.Header.Clone(), body})
+		hooks = append(hooks, hook{r.Header.Clone(), string(body)})
 	}))
 	defer receiver.Close()
 	relay, err := net.Listen("tcp", "127.0.0.1:0")
@@ -115,16 +115,25 @@ func TestNotices(t *testing.T) {
 	s.configure(fmt.Sprintf("notify:\n  webhook: {url: %q, secret: {file: ./hook.key}}\n  smtp: {addr: %q, from: daypass@example.com, tls: off}\n", receiver.URL+"/hook", relay.Addr()))
 	s.start()
 	r := s.pending("user:ana", "orders-api", "write", 5*time.Minute)
+	soon(t, "bo and dan are told", func() bool {
+		text := inbox.all()
+		return strings.Contains(text, "RCPT TO:<bo@example.com>") && strings.Contains(text, "RCPT TO:<dan@example.com>")
+	})
 	s.approve("user:bo", r).is(200)
 	done := s.approve("user:cy", r).is(200).request()
 	token := s.token("user:ana", done)
 	s.call("user:cy", "POST", "/v1/grants/"+done.Grant.ID+"/revoke", m{"reason": "enough"}).is(200)
 
+	defer func() {
+		if t.Failed() {
+			t.Logf("webhooks:\n%s\nmails:\n%s", fmt.Sprint(hooks), inbox.all())
+		}
+	}()
 	soon(t, "the webhook and the mails are there", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		text := inbox.all()
-		return len(hooks) >= 2 && strings.Contains(text, "RCPT TO:<bo@example.com>") && strings.Contains(text, "RCPT TO:<ana@example.com>")
+		return len(hooks) >= 3 && strings.Contains(text, "RCPT TO:<cy@example.com>") && strings.Contains(text, "RCPT TO:<ana@example.com>")
 	})
 	mu.Lock()
 	defer mu.Unlock()
@@ -138,7 +147,7 @@ func TestNotices(t *testing.T) {
 			Type string         `json:"type"`
 			Data map[string]any `json:"data"`
 		}
-		if err := json.Unmarshal(h.body, &message); err != nil || message.Type == "" || message.Data["request"] != r.ID {
+		if err := json.Unmarshal([]byte(h.body), &message); err != nil || message.Type == "" || message.Data["request"] != r.ID {
 			t.Errorf("%v: %s", err, h.body)
 		}
 	}
