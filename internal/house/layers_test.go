@@ -37,7 +37,7 @@ var floors = map[string]int{
 	"internal/notify/webhook":    3,
 	"internal/cli":               3,
 	"internal/rest":              4,
-	"internal/oauth":             5,
+	"internal/oauth":             4,
 	"internal/resource":          4,
 	"internal/resource/http":     5,
 	"internal/worker":            5,
