@@ -56,6 +56,9 @@ func (d *Daemon) open(ctx context.Context, dev bool) error {
 func (d *Daemon) adopt(ctx context.Context, dev bool) error {
 	var marked string
 	err := d.store.View(ctx, func(tx *sqlstore.Tx) error {
+		if err := d.intact(tx); err != nil {
+			return err
+		}
 		last, err := tx.ClockMark()
 		if err != nil {
 			return err
@@ -82,6 +85,53 @@ func (d *Daemon) adopt(ctx context.Context, dev bool) error {
 		})
 	}
 	return nil
+}
+
+// intact refuses a store whose log was signed with another key, and one that
+// ends before the checkpoint that lies beside it. Such a store is older than
+// what it once acknowledged: what was revoked since could be live in it (A2).
+func (d *Daemon) intact(tx *sqlstore.Tx) error {
+	key, err := d.auditKey()
+	if err != nil {
+		return err
+	}
+	head, signed, err := tx.Head()
+	if err != nil {
+		return err
+	}
+	if len(signed) > 0 {
+		if _, err := audit.OpenCheckpoint(signed, key); err != nil {
+			return fmt.Errorf("the audit log was signed with another key than that in %s; put its own key back: %w",
+				filepath.Join(d.cfg.Data, keysFolder, auditKeyFile), err)
+		}
+	}
+	file := filepath.Join(d.cfg.Data, CheckpointFile)
+	note, err := noteBeside(d.cfg.Data)
+	if err != nil || note == nil {
+		return err
+	}
+	last, err := audit.OpenCheckpoint(note, key)
+	switch {
+	case err != nil:
+		d.log.Warn("the checkpoint beside the store is not one of this log", "file", file, "error", err)
+	case last.Head.Seq > head.Seq:
+		return fmt.Errorf("entries %d to %d of the audit log are missing, and with them what was revoked then: %s was signed after them; "+
+			"put the newest store back, or remove that file to go on without them", head.Seq+1, last.Head.Seq, file)
+	}
+	return nil
+}
+
+// noteBeside reads the checkpoint that lies beside a store; nil when there is
+// none.
+func noteBeside(data string) ([]byte, error) {
+	note, err := os.ReadFile(filepath.Join(data, CheckpointFile))
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(note) == 0 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the checkpoint beside the store: %w", err)
+	}
+	return note, nil
 }
 
 // headSigner returns what signs the audit log's head in each commit. The key
@@ -185,7 +235,9 @@ func writeFile(path string, content []byte) error {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	defer func() { _ = os.Remove(temp.Name()) }() // gone already when all went well
-	_, err = temp.Write(content)
+	if _, err = temp.Write(content); err == nil {
+		err = temp.Sync() // before the name is its own
+	}
 	if cerr := temp.Close(); err == nil {
 		err = cerr
 	}

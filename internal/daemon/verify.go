@@ -21,7 +21,8 @@ type VerifyOptions struct {
 }
 
 // VerifyData checks the audit log of a data folder, offline or beside a
-// running server. What is wrong with an entry is an *audit.Fault.
+// running server, also against the checkpoint that lies beside it. What is
+// wrong with an entry is an *audit.Fault.
 func VerifyData(ctx context.Context, dir string, o VerifyOptions) (audit.Report, error) {
 	notes, _, err := notesOf(o.Checkpoints)
 	if err != nil {
@@ -32,6 +33,15 @@ func VerifyData(ctx context.Context, dir string, o VerifyOptions) (audit.Report,
 		if o.Key, err = AuditKey(dir); err != nil {
 			return audit.Report{}, err
 		}
+	}
+	// Before the store is opened, which may go on growing: the checkpoint is
+	// of what it holds, unless its tail was cut off.
+	beside, err := noteBeside(dir)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	if beside != nil {
+		notes = append(notes, beside)
 	}
 	store, err := sqlite.OpenReadOnly(ctx, dir)
 	if err != nil {
