@@ -39,11 +39,15 @@ func New(last Mark) *Clock { return newClock(last, time.Now, uptime) }
 
 func newClock(last Mark, wall func() time.Time, up func() (string, time.Duration)) *Clock {
 	c := &Clock{wall: wall, uptime: up}
+	// Here before the wall clock, and in Mark after it: the time between two
+	// readings must never count as passed, or effective time would get ahead of
+	// a wall clock that is right, and further with each start.
+	boot, now := up()
 	c.ref = wall()
 	c.base = c.ref.Round(0)
 	floor := last.At
-	if boot, now := up(); boot != "" && boot == last.Boot && now > last.Up {
-		floor = floor.Add(now - last.Up)
+	if elapsed := now - last.Up; boot != "" && boot == last.Boot && elapsed > 0 {
+		floor = floor.Add(elapsed)
 	}
 	if floor.After(c.base) {
 		c.base = floor
@@ -71,8 +75,9 @@ func (c *Clock) Now() time.Time {
 
 // Mark returns the present as something that the store can keep.
 func (c *Clock) Mark() Mark {
+	at := c.Now()
 	boot, up := c.uptime()
-	return Mark{At: c.Now(), Boot: boot, Up: up}
+	return Mark{At: at, Boot: boot, Up: up}
 }
 
 // Behind returns by how much the wall clock is behind effective time: more

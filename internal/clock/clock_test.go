@@ -81,3 +81,23 @@ func TestBehind(t *testing.T) {
 		t.Errorf("Behind() = %v two minutes later, want 1m", got)
 	}
 }
+
+// However often a process is started, and however long its readings take,
+// effective time does not get ahead of a wall clock that is right.
+func TestStartsDoNotAddUp(t *testing.T) {
+	f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), boot: "b"}
+	slow := func() (string, time.Duration) {
+		f.elapsed, f.up = f.elapsed+5*time.Millisecond, f.up+5*time.Millisecond
+		boot, up := f.uptime()
+		f.elapsed, f.up = f.elapsed+5*time.Millisecond, f.up+5*time.Millisecond
+		return boot, up
+	}
+	mark := Mark{}
+	for range 1000 {
+		c := newClock(mark, f.now, slow)
+		if d := c.Behind(); d > 0 {
+			t.Fatalf("the wall clock is %v behind", d)
+		}
+		mark = c.Mark()
+	}
+}
