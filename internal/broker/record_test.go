@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -252,9 +253,10 @@ func TestRecordsAreBatchedAndDurableWhenAsked(t *testing.T) {
 // Attack: AUD-04, RES-03
 func TestAFullDiskBoundsWhatIsTakenOnTrust(t *testing.T) {
 	inWorld(t, func(w *world) {
-		full := true
+		var full atomic.Bool
+		full.Store(true)
 		w.broken.update = func(class sqlstore.Class) error {
-			if full && class == sqlstore.Normal {
+			if full.Load() && class == sqlstore.Normal {
 				return sqlstore.ErrFull
 			}
 			return nil
@@ -281,7 +283,7 @@ func TestAFullDiskBoundsWhatIsTakenOnTrust(t *testing.T) {
 		if taken > before {
 			t.Errorf("%d more were taken on trust", taken-before)
 		}
-		full = false
+		full.Store(false)
 		w.restart(true)
 		if n := len(w.entries(audit.AccessAllowed)); n != taken {
 			t.Errorf("%d entries of %d are on record", n, taken)
