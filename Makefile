@@ -5,9 +5,10 @@ SHELL := /bin/bash
 GO        ?= go
 BIN       := bin/daypass
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-TOOLS     := $(CURDIR)/.tools
-LINT      := $(TOOLS)/golangci-lint
-SQLC      := $(TOOLS)/sqlc
+# Tools are built once for a machine, each in the folder of its version.
+TOOLS     ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/daypass-tools
+LINT      := $(TOOLS)/golangci-lint-v2.15.0/golangci-lint
+SQLC      := $(TOOLS)/sqlc-v1.31.1/sqlc
 LIVES     ?= 20000
 FUZZTIME  ?= 5s
 
@@ -59,10 +60,10 @@ release: ## Build archives, checksums and an SBOM in dist/
 	VERSION=$(VERSION) tools/release
 
 clean: ## Remove what was built
-	rm -rf bin dist .tools
+	rm -rf bin dist
 
 $(LINT):
-	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 $(SQLC):
-	GOBIN=$(TOOLS) $(GO) install github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
+	GOBIN=$(@D) $(GO) install github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/daypass/daypass/internal/cli"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/daemon"
-	"github.com/daypass/daypass/internal/policy"
 )
 
 // serveCmd runs the server.
@@ -98,55 +96,4 @@ func reload(ctx context.Context, d *daemon.Daemon, file string, log *slog.Logger
 	case d.NeedsRestart(next):
 		log.Warn("the configuration has changed: restart the server to apply it; until then nothing of it is in force")
 	}
-}
-
-// configCmd checks files.
-func configCmd() *cobra.Command {
-	c := &cobra.Command{
-		Use: "config", Short: "Check configuration files", GroupID: cli.GroupOperate,
-		Example: "  daypass config check daypass.yaml",
-		RunE: func(*cobra.Command, []string) error {
-			return cli.Usage("say what to do with it: daypass config check FILE")
-		},
-	}
-	c.AddCommand(&cobra.Command{
-		Use:   "check FILE",
-		Short: "Check a server configuration and its catalog, strictly",
-		Long: `Check a server configuration and the catalog it names. Every error is printed
-as file:line:column. Nothing is started and nothing is changed.`,
-		Example: "  daypass config check /etc/daypass/daypass.yaml",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := config.Load(args[0])
-			if err != nil {
-				return err
-			}
-			for _, w := range cfg.Warnings() {
-				fmt.Fprintln(cmd.OutOrStdout(), "warning:", w)
-			}
-			if cfg.Catalog == "" {
-				fmt.Fprintln(cmd.OutOrStdout(), args[0]+": good; the catalog is managed over the API")
-				return nil
-			}
-			source, err := os.ReadFile(cfg.Catalog)
-			if err != nil {
-				return fmt.Errorf("reading the catalog: %w", err)
-			}
-			cat, err := policy.Parse(source, daemon.PolicyKinds())
-			var problems policy.Problems
-			if errors.As(err, &problems) {
-				lines := make([]error, 0, len(problems))
-				for _, p := range problems {
-					lines = append(lines, fmt.Errorf("%s:%d:%d: %s", cfg.Catalog, p.Line, p.Column, p.Message))
-				}
-				return errors.Join(lines...)
-			}
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: good\n%s: good, %d principals, %d resources, version %s\n", args[0], cfg.Catalog, len(cat.Principals()), len(cat.Resources()), cat.Version())
-			return nil
-		},
-	})
-	return c
 }

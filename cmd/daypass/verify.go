@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -58,16 +59,7 @@ number on standard output.`,
 			} else {
 				report, err = daemon.VerifyData(cmd.Context(), data, o)
 			}
-			var fault *audit.Fault
-			if errors.As(err, &fault) {
-				fmt.Fprintf(cmd.OutOrStdout(), "%d\n", fault.Seq)
-				return fmt.Errorf("the audit log is not whole: %w", fault)
-			}
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "whole: %s\n", report)
-			return nil
+			return printVerdict(cmd, report, err)
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "a server's data `folder` (default ./data)")
@@ -75,4 +67,42 @@ number on standard output.`,
 	c.Flags().StringArrayVar(&checkpoints, "checkpoint", nil, "a signed checkpoint kept elsewhere, as `file`; may be repeated")
 	c.Flags().StringVar(&key, "key", "", "the public `key` to trust, or @file")
 	return c
+}
+
+// printVerdict says what a verification found: in words, or as one JSON object.
+func printVerdict(cmd *cobra.Command, report audit.Report, err error) error {
+	var fault *audit.Fault
+	if err != nil && !errors.As(err, &fault) {
+		return err
+	}
+	format, ferr := cmd.Flags().GetString("output")
+	if ferr != nil {
+		return ferr
+	}
+	out := cmd.OutOrStdout()
+	switch {
+	case format == "json" && fault != nil:
+		if err := json.NewEncoder(out).Encode(verdict{Seq: fault.Seq, Detail: fault.What}); err != nil {
+			return err
+		}
+		return cli.Exit(cli.ExitFailed)
+	case format == "json":
+		return json.NewEncoder(out).Encode(verdict{Whole: true, Entries: report.Head.Seq, Vouched: report.Vouched, Detail: report.String()})
+	case fault != nil:
+		if _, err := fmt.Fprintf(out, "%d\n", fault.Seq); err != nil {
+			return err
+		}
+		return fmt.Errorf("the audit log is not whole: %w", fault)
+	}
+	_, err = fmt.Fprintf(out, "whole: %s\n", report)
+	return err
+}
+
+// verdict is what verify prints with -o json.
+type verdict struct {
+	Whole   bool   `json:"whole"`
+	Seq     int64  `json:"seq,omitempty"`     // of the first bad entry
+	Entries int64  `json:"entries,omitempty"` // of a log that is whole
+	Vouched int64  `json:"vouched,omitempty"` // the last entry that a checkpoint covers
+	Detail  string `json:"detail"`
 }

@@ -151,6 +151,9 @@ func (x *exportReader) reason(got api.Event, e *Entry) error {
 }
 
 func (x *exportReader) end() (Report, error) {
+	if x.trailer == nil && len(x.opts.Checkpoints) > 0 {
+		return x.endWithout()
+	}
 	if x.trailer == nil {
 		return Report{}, x.fault("is missing, or the last line with the checkpoint is: the end of the export was cut off")
 	}
@@ -171,6 +174,18 @@ func (x *exportReader) end() (Report, error) {
 		return Report{}, err
 	}
 	report.Key, report.Pinned, report.UncheckedReasons = key, x.opts.Key != "", x.unchecked
+	return report, nil
+}
+
+// endWithout ends an export that has no last line of its own, such as the
+// API's NDJSON kept as it came: the checkpoints that were given vouch for what
+// they cover, and the report says for how much that is.
+func (x *exportReader) endWithout() (Report, error) {
+	report, err := x.v.Finish()
+	if err != nil {
+		return Report{}, err
+	}
+	report.Key, report.Pinned, report.UncheckedReasons = x.opts.Key, true, x.unchecked
 	return report, nil
 }
 

@@ -342,3 +342,31 @@ func TestEventOfShowsTheWire(t *testing.T) {
 		t.Error("made an event of no entry")
 	}
 }
+
+// What the API streams, kept as it came, has no last line of its own: a
+// checkpoint that was kept elsewhere vouches for it.
+func TestAnExportWithoutItsLastLine(t *testing.T) {
+	m := exportLog(t)
+	export := exportOf(t, m)
+	lines := bytes.SplitAfter(bytes.TrimSuffix(export, []byte("\n")), []byte("\n"))
+	bare := bytes.Join(lines[:4], nil)
+	if _, err := VerifyExport(bytes.NewReader(bare), VerifyOptions{Key: m.vkey}); err == nil {
+		t.Error("whole without anything that vouches for it")
+	}
+	var trailer ExportTrailer
+	if err := json.Unmarshal(lines[4], &trailer); err != nil {
+		t.Fatal(err)
+	}
+	opts := VerifyOptions{Key: m.vkey, Checkpoints: [][]byte{[]byte(trailer.Checkpoint)}}
+	report, err := VerifyExport(bytes.NewReader(bare), opts)
+	if err != nil || report.Vouched != 4 || !report.Pinned {
+		t.Errorf("%+v, %v", report, err)
+	}
+	if _, err := VerifyExport(bytes.NewReader(bytes.Join(lines[:3], nil)), opts); faultOf(t, err).Seq != 4 {
+		t.Errorf("a lost tail: %v", err)
+	}
+	changed := bytes.Replace(bare, []byte("user:"), []byte("user;"), 1)
+	if _, err := VerifyExport(bytes.NewReader(changed), opts); err == nil {
+		t.Error("a changed byte went unnoticed")
+	}
+}

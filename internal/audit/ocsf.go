@@ -73,6 +73,7 @@ var ocsfMappings = map[string]ocsfMapping{
 	AccessDeniedSummary:   {ocsfAPI, ocsfOther, "Access", ocsfMedium, ""},
 	SessionStarted:        {ocsfSession, 1, "Assign Privileges", ocsfInformational, ""},
 	SessionQuery:          {ocsfDatastore, 4, "Query", ocsfInformational, ""},
+	SessionKilled:         {ocsfSession, ocsfOther, "End Session", ocsfInformational, ""},
 	SessionEnded:          {ocsfSession, ocsfOther, "End Session", ocsfInformational, ""},
 	CatalogChanged:        {ocsfEntity, 3, "Update", ocsfMedium, "Catalog"},
 	IssuingChanged:        {ocsfEntity, 3, "Update", ocsfMedium, "Issuing"},

@@ -29,7 +29,8 @@ const (
 	AccessDeniedSummary = "access.denied_summary" // denials without a valid token: a count per source and minute
 
 	SessionStarted = "session.started"
-	SessionQuery   = "session.query" // one statement; never its parameters' values
+	SessionQuery   = "session.query"  // one statement; never its parameters' values
+	SessionKilled  = "session.killed" // somebody ended it by hand; its end follows
 	SessionEnded   = "session.ended"
 
 	CatalogChanged = "catalog.changed" // principals, resources or policy
@@ -54,7 +55,7 @@ var types = []string{
 	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed,
 	CredentialIssued,
 	AccessAllowed, AccessDenied, AccessDeniedSummary,
-	SessionStarted, SessionQuery, SessionEnded,
+	SessionStarted, SessionQuery, SessionKilled, SessionEnded,
 	CatalogChanged, IssuingChanged, KeysRotated,
 	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
 	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, Exported,

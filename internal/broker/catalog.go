@@ -123,6 +123,9 @@ func (b *Broker) PutCatalog(ctx context.Context, c identity.Caller, source []byt
 		return api.Catalog{}, &CatalogError{Problems: problemsOf(err)}
 	}
 	err = b.alone(ctx, c, sqlstore.Normal, func(u *unit) error {
+		if c.Principal != systemConfig.Principal && !u.who().admin() {
+			return u.forbid("changing the catalog", "Only admins change the catalog.")
+		}
 		if have := u.state.catalog.Version(); ifMatch != "" && ifMatch != "*" && ifMatch != have {
 			return &Error{Kind: Precondition, Code: "catalog_changed", Message: "The catalog is at another version, " + have + "; read it again and make your change there."}
 		}
@@ -265,7 +268,10 @@ func (u *unit) uncovered(r *access.Request) (string, error) {
 
 // forbid records that the caller may not do something, and says so.
 func (b *Broker) forbid(ctx context.Context, c identity.Caller, what, message string) error {
-	return b.do(ctx, c, sqlstore.Normal, func(u *unit) error {
-		return u.refuse(entry(audit.AccessDenied, "", map[string]any{"what": what}), c.Principal, &Error{Kind: Forbidden, Code: "forbidden", Message: message})
-	})
+	return b.do(ctx, c, sqlstore.Normal, func(u *unit) error { return u.forbid(what, message) })
+}
+
+// forbid is the same inside a transaction.
+func (u *unit) forbid(what, message string) error {
+	return u.refuse(entry(audit.AccessDenied, "", map[string]any{"what": what}), u.c.Principal, &Error{Kind: Forbidden, Code: "forbidden", Message: message})
 }

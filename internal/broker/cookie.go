@@ -52,13 +52,22 @@ func (b *Broker) Logout(ctx context.Context, cookie string) error {
 	if err != nil {
 		return fmt.Errorf("logging out: %w", err)
 	}
+	check := b.cfg.Index.Check(live.Hash(hash))
 	b.cfg.Index.EndCredential(live.Hash(hash))
-	return b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
+	if check.Grant == nil || check.Credential == nil {
+		return nil // it was over already
+	}
+	return b.do(ctx, grantee(proof{grant: check.Grant}), sqlstore.Ends, func(u *unit) error {
 		err := u.tx.DeleteCredential(hash)
 		if errors.Is(err, sqlstore.ErrNotFound) {
 			return nil
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		e := entry(audit.TokenRevoked, "", map[string]any{"what": "browser login", "jti": check.Credential.ID})
+		e.Request, e.Grant, e.Resource, e.Outcome = check.Grant.Request, check.Grant.ID, check.Grant.Resource, audit.Allowed
+		return u.append(e, check.Grant.Principal)
 	})
 }
 

@@ -275,8 +275,7 @@ func (b *Broker) awaitActive(ctx context.Context, c identity.Caller, grant strin
 // the commit.
 func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (credential.Secret, error), error) {
 	none := api.Credential{}
-	switch {
-	case !r.Grant.ActiveAt(u.now):
+	if !r.Grant.ActiveAt(u.now) {
 		e := &Error{Kind: Conflict, Code: "not_active", Message: fmt.Sprintf("The grant is %s; ask anew.", r.Grant.State)}
 		if r.Grant.State == access.Scheduled {
 			e.RetryAfter = r.Grant.StartsAt.Sub(u.now)
@@ -324,7 +323,19 @@ func (u *unit) issuable(r *access.Request) error {
 	return nil
 }
 
+// credentialsPerGrant bounds the opaque credentials of one grant: each is kept
+// in memory until the grant ends.
+const credentialsPerGrant = 1000
+
 func (u *unit) issueToken(r *access.Request, id string) (func() (credential.Secret, error), error) {
+	have, err := u.tx.Credentials(r.Grant.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(have) >= credentialsPerGrant {
+		return nil, u.deny(audit.AccessDenied, r, &Error{Kind: TooMany, Code: "too_many_credentials", RetryAfter: r.Grant.ExpiresAt.Sub(u.now),
+			Message: fmt.Sprintf("This grant has %d credentials already; use one of them.", len(have))})
+	}
 	secret, hash := credential.NewToken(credential.GrantToken)
 	return func() (credential.Secret, error) { return secret, nil },
 		u.keepCredential(sqlstore.Credential{Hash: hash, ID: id, Grant: r.Grant.ID, Request: r.ID, Kind: "token", IssuedAt: u.now, ExpiresAt: r.Grant.ExpiresAt})

@@ -84,6 +84,10 @@ func (u *unit) asked(s Submission) (*policy.Resource, policy.Input, error) {
 	}
 	scope, err := scopeOf(res, s)
 	if err != nil {
+		if !u.b.requestable(cat, u.c, res) {
+			// What it is made of is not for those who may not ask for it.
+			err = &Error{Kind: Forbidden, Code: "not_requestable", Message: fmt.Sprintf("You may not ask for anything on %s; list what you may ask for with GET /v1/resources.", res.ID)}
+		}
 		return nil, in, err
 	}
 	if s.Duration <= 0 || s.Duration > api.MaxDuration || s.Duration%time.Second != 0 {

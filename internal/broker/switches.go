@@ -25,6 +25,9 @@ func (b *Broker) SetIssuing(ctx context.Context, c identity.Caller, enabled bool
 		class = sqlstore.Normal
 	}
 	err := b.alone(ctx, c, class, func(u *unit) error {
+		if !u.who().admin() {
+			return u.forbid("switching issuing", "Only admins switch issuing off and on.")
+		}
 		if b.issuing.Load() == enabled {
 			return nil
 		}
@@ -50,6 +53,9 @@ func (b *Broker) RotateKeys(ctx context.Context, c identity.Caller) (api.Keys, e
 		return api.Keys{}, b.forbid(ctx, c, "rotating keys", "Only admins rotate the signing keys.")
 	}
 	err := b.do(ctx, c, sqlstore.Normal, func(u *unit) error {
+		if !u.who().admin() {
+			return u.forbid("rotating keys", "Only admins rotate the signing keys.")
+		}
 		e := entry(audit.KeysRotated, "", map[string]any{"keys": "jwt"})
 		e.Outcome = audit.Allowed
 		return u.append(e, "")
@@ -108,7 +114,7 @@ func (b *Broker) KillSession(ctx context.Context, c identity.Caller, id string) 
 			if !u.who().mayRevoke(r) {
 				return u.deny(audit.AccessDenied, r, &Error{Kind: Forbidden, Code: "forbidden", Message: "Only those who may revoke the grant end its sessions."})
 			}
-			e := entry(audit.SessionEnded, "", map[string]any{"why": "ended by " + c.Principal, "principal": s.Principal})
+			e := entry(audit.SessionKilled, "", map[string]any{"principal": s.Principal})
 			e.Request, e.Grant, e.Session, e.Resource, e.Outcome = r.ID, s.Grant, s.ID, s.Resource, audit.Allowed
 			return u.append(e, s.Principal)
 		})

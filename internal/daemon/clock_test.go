@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,7 +23,13 @@ import (
 // machine's clock without the C library, so that nothing from outside can.
 var skewedProgram = sync.OnceValues(func() (string, error) {
 	dir := filepath.Dir(program)
-	source, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "src/time/time.go"))
+	// -overlay names files of the toolchain that builds.
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", err
+	}
+	goroot := strings.TrimSpace(string(out))
+	source, err := os.ReadFile(filepath.Join(goroot, "src/time/time.go"))
 	if err != nil {
 		return "", err
 	}
@@ -35,7 +41,7 @@ var skewedProgram = sync.OnceValues(func() (string, error) {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			return "", err
 		}
-		replace[filepath.Join(runtime.GOROOT(), "src/time", name)] = filepath.Join(dir, name)
+		replace[filepath.Join(goroot, "src/time", name)] = filepath.Join(dir, name)
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {

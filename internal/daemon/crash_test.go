@@ -82,10 +82,10 @@ func TestKill(t *testing.T) {
 	}
 	once := map[string]int{}
 	for _, e := range events {
-		switch {
-		case e.Type == "request.created" || e.Type == "request.approved":
+		switch e.Type {
+		case "request.created", "request.approved":
 			once[e.Type+" "+*e.Request]++
-		case e.Type == "grant.activated" || e.Type == "grant.ended":
+		case "grant.activated", "grant.ended":
 			once[e.Type+" "+*e.Grant]++
 		}
 	}

@@ -78,7 +78,7 @@ func TestOpenPermissions(t *testing.T) {
 func TestFolders(t *testing.T) {
 	s := serve(t)
 	other := files(t)
-	other.write("daypass.yaml", strings.Replace(s.read("daypass.yaml"), "./", s.dir+"/", -1))
+	other.write("daypass.yaml", strings.ReplaceAll(s.read("daypass.yaml"), "./", s.dir+"/"))
 	if out := other.refused(); !strings.Contains(out, "data") {
 		t.Errorf("the second server said %s", out)
 	}

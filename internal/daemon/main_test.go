@@ -1,9 +1,7 @@
 package daemon_test
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,12 +39,4 @@ func build(to string, more ...string) error {
 		return fmt.Errorf("building the binary: %w: %s", err, out)
 	}
 	return nil
-}
-
-// dialer connects to addr whatever the name in the URL is: *.localhost need
-// not resolve here.
-func dialer(addr func() string) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, addr())
-	}
 }

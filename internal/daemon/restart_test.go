@@ -49,7 +49,7 @@ func TestAChangedConfigurationNeedsARestartAsAWhole(t *testing.T) {
 	if d.GatewayAddr("http") != "" {
 		t.Error("half of a changed configuration is in force")
 	}
-	resp, err := http.Get(d.URL() + "/readyz") //nolint:noctx // a test's own server
+	resp, err := http.Get(d.URL() + "/readyz")
 	if err != nil {
 		t.Fatal(err)
 	}
