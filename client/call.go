@@ -112,7 +112,8 @@ func again(k *call, try int, err error) bool {
 	}
 	switch e.Status {
 	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return k.repeatable
+		// Who is told to come back much later wants to know that now.
+		return k.repeatable && e.RetryAfter <= maxHold
 	case http.StatusConflict:
 		// Our own first try is still being worked on.
 		return try > 1 && k.key != "" && strings.Contains(e.Problem.Code, "idempotency")
@@ -130,6 +131,9 @@ func pause(try int, err error) time.Duration {
 	}
 	return d
 }
+
+// maxHold is the longest Retry-After that a call waits out by itself.
+const maxHold = 10 * time.Second
 
 // errUnusable marks errors that no repetition mends.
 var errUnusable = errors.New("client: not usable")

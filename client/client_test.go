@@ -155,6 +155,18 @@ func TestAnswersAreNotRepeated(t *testing.T) {
 	}
 }
 
+// A server that says to come back much later, as one that issues nothing does,
+// is not waited for: the caller is told.
+func TestLongRetryAfterIsTheCallers(t *testing.T) {
+	c, s := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "60")
+		reply(w, 503, api.Problem{Code: "issuing_off"})
+	})
+	if _, err := c.Me(t.Context()); Code(err) != "issuing_off" || len(s.list()) != 1 {
+		t.Errorf("%d calls, want 1: %v", len(s.list()), err)
+	}
+}
+
 func TestCancelIsNotRepeatedOnceSent(t *testing.T) {
 	c, s := serve(t, func(_ int, w http.ResponseWriter, _ *http.Request) { hangUp(w) })
 	if _, err := c.Cancel(t.Context(), "req_a"); err == nil {
