@@ -132,9 +132,12 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 		// A catalog that no longer parses (a kind is gone) must not be
 		// replaced by something more generous: nothing is allowed until it is
 		// mended.
-		cat, err := policy.Parse(row.Canonical, b.cfg.Kinds)
+		cat, err := policy.Parse(row.Source, b.cfg.Kinds)
 		if err != nil {
 			return false, fmt.Errorf("the stored catalog %s: %w", row.Version, err)
+		}
+		if cat.Version() != row.Version {
+			b.cfg.Log.Warn("the stored catalog reads as another version than was recorded: look at what changed it", "recorded", row.Version, "read", cat.Version())
 		}
 		st = &state{catalog: cat, incarnations: row.Incarnations, appliedAt: row.AppliedAt, appliedBy: row.AppliedBy}
 	case !errors.Is(err, sqlstore.ErrNotFound):
