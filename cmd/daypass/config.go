@@ -35,7 +35,7 @@ as file:line:column. Nothing is started and nothing is changed.`,
 			if err != nil {
 				return err
 			}
-			return check(args[0]).print(cmd, format == "json")
+			return check(args[0]).tell(cmd, format == "json")
 		},
 	})
 	return c
@@ -105,7 +105,7 @@ func (c *checked) refuse(err error) *checked {
 	return c
 }
 
-func (c *checked) print(cmd *cobra.Command, asJSON bool) error {
+func (c *checked) tell(cmd *cobra.Command, asJSON bool) error {
 	out := cmd.OutOrStdout()
 	switch {
 	case c.failure != nil:

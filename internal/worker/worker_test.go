@@ -192,7 +192,7 @@ func TestAWakeUpIsHeardAtOnce(t *testing.T) {
 // Invariant: A39
 func TestARemovalIsTriedUntilItSucceeds(t *testing.T) {
 	w, c := &work{jobs: []queued{{Job: broker.Job{ID: 1, Kind: broker.RemoveJob, Request: "req_1"}}}}, &target{failures: 40}
-	run(t, w, c, nil, func() { time.Sleep(100 * time.Hour) })
+	run(t, w, c, nil, func() { time.Sleep(40 * time.Hour) })
 	if c.removed != 1 || len(w.done) != 41 || w.done[40].problem != nil {
 		t.Errorf("removed %d times after %d attempts", c.removed, len(w.done))
 	}
@@ -227,7 +227,7 @@ func TestNotices(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, other := &work{jobs: []queued{{Job: job}}}, &receiver{name: "mail", send: func(int) error { return nil }}
 			hook := &receiver{name: "hook", send: test.send}
-			run(t, w, &target{}, []notify.Notifier{other, hook}, func() { time.Sleep(100 * time.Hour) })
+			run(t, w, &target{}, []notify.Notifier{other, hook}, func() { time.Sleep(40 * time.Hour) })
 			if name == "a panic" {
 				if len(w.done) < 2 || w.done[0].problem == nil {
 					t.Error("a panic was not survived")
