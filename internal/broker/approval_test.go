@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -215,6 +216,9 @@ func TestAnApproverWhoLeftDoesNotCount(t *testing.T) {
 				w.change("{id: user:bo, groups: [group:dba], email: bo@example.com}", left)
 				_, err := w.vote("user:cy", v, "approve")
 				refused(t, err, "stage_not_open") // the dba's stage is open again
+				if shown := w.get("user:ana", v.ID); len(shown.Stages[0].Approvals) != 0 || strings.Contains(shown.Explanation, "user:bo") || !strings.Contains(shown.Explanation, "group:dba") {
+					t.Errorf("shown as %+v: %s", shown.Stages, shown.Explanation)
+				}
 				w.mustVote("user:ben", v, "approve")
 				if got := w.mustVote("user:cy", v, "approve"); got.State != "approved" {
 					t.Errorf("it is %s", got.State)

@@ -35,7 +35,6 @@ type Limits struct {
 	RevocationBound  time.Duration // R of the invariants
 	PendingResource  int           // requests of one requester for one resource
 	PendingRequester int
-	FirstUseDurable  bool
 }
 
 // Config is what a Broker needs. Everything is required but Connect,

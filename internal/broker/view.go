@@ -45,7 +45,7 @@ func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
 		g := w.grant(owner)
 		v.Grant = &g
 	}
-	v.Explanation = explain(r)
+	v.Explanation = w.explain(tx, r)
 	v.Actions = w.actions(r)
 	if v.Grant != nil && c.Extends == "" {
 		v.Actions = append(v.Actions, v.Grant.Actions...)
@@ -59,14 +59,7 @@ func (w who) viewStages(tx *sqlstore.Tx, r *access.Request, v *View) error {
 	v.Stages, v.Reviews = make([]api.Stage, 0, len(stages)), make([]api.Review, 0, len(r.Reviews))
 	for i, s := range stages {
 		shown := api.Stage{Name: s.Name, From: nonNil(s.From), Quorum: s.Quorum, Approvals: []string{}}
-		for _, vote := range r.Reviews {
-			if vote.Stage != i || vote.Decision != access.Approve {
-				continue
-			}
-			// While it can still matter, only votes that still count are shown.
-			if r.State == access.Pending && !access.Eligible(dir, vote.By, r.Content.Requester, s) {
-				continue
-			}
+		for _, vote := range votesIn(r, dir, i) {
 			shown.Approvals = append(shown.Approvals, vote.By)
 		}
 		v.Stages = append(v.Stages, shown)
@@ -146,11 +139,11 @@ func (w who) grant(r *access.Request) api.Grant {
 }
 
 // explain says in one sentence where a request stands and why.
-func explain(r *access.Request) string {
+func (w who) explain(tx *sqlstore.Tx, r *access.Request) string {
 	t := r.Content.Terms
 	switch r.State {
 	case access.Pending:
-		return waitsFor(r)
+		return waitsFor(r, w.b.directory(tx, w.cat, r))
 	case access.Approved:
 		if t.Auto {
 			return fmt.Sprintf("Approved by the rule %q, for %s.", t.Rule, api.FormatDuration(access.Effective(r)))
@@ -170,16 +163,29 @@ func explain(r *access.Request) string {
 	return "Lapsed: " + r.Outcome
 }
 
+// votesIn are the approvals of a stage: those that still count while that can
+// matter, and those that were cast once the request is decided.
+func votesIn(r *access.Request, dir access.Directory, stage int) []access.Review {
+	if r.State == access.Pending {
+		return access.CountedVotes(r, dir, stage)
+	}
+	var cast []access.Review
+	for _, v := range r.Reviews {
+		if v.Stage == stage && v.Decision == access.Approve {
+			cast = append(cast, v)
+		}
+	}
+	return cast
+}
+
 // waitsFor says whose approval a pending request has and still needs.
-func waitsFor(r *access.Request) string {
+func waitsFor(r *access.Request, dir access.Directory) string {
 	have, need := []string{}, []string{}
 	for i, s := range r.Stages() {
 		left := s.Quorum
-		for _, v := range r.Reviews {
-			if v.Stage == i && v.Decision == access.Approve {
-				left--
-				have = append(have, v.By)
-			}
+		for _, v := range votesIn(r, dir, i) {
+			left--
+			have = append(have, v.By)
 		}
 		if left > 0 {
 			need = append(need, fmt.Sprintf("%d of %s (%s)", left, strings.Join(s.From, " or "), s.Name))
