@@ -9,14 +9,10 @@ import (
 
 // PutCredential keeps a credential's hash. Its grant must be stored already.
 func (t *Tx) PutCredential(c Credential) error {
-	used := int64(0)
-	if c.Used {
-		used = 1
-	}
 	_, err := t.write("keeping a credential", func() (int64, error) {
 		return t.q.InsertCredential(t.ctx, db.InsertCredentialParams{
 			Hash: c.Hash[:], ID: c.ID, GrantID: c.Grant, Request: c.Request, Kind: c.Kind, Host: c.Host,
-			IssuedAt: millis(c.IssuedAt), ExpiresAt: millis(c.ExpiresAt), Used: used,
+			IssuedAt: millis(c.IssuedAt), ExpiresAt: millis(c.ExpiresAt),
 		})
 	})
 	return err
@@ -43,18 +39,10 @@ func (t *Tx) Credentials(grant string) ([]Credential, error) {
 		}
 		out[i] = Credential{
 			Hash: hash, ID: row.ID, Grant: row.GrantID, Request: row.Request, Kind: row.Kind, Host: row.Host,
-			IssuedAt: instant(row.IssuedAt), ExpiresAt: instant(row.ExpiresAt), Used: row.Used != 0,
+			IssuedAt: instant(row.IssuedAt), ExpiresAt: instant(row.ExpiresAt),
 		}
 	}
 	return out, nil
-}
-
-// MarkUsed records that a credential's first use is on record; ErrNotFound
-// when it was forgotten meanwhile.
-func (t *Tx) MarkUsed(hash [32]byte) error {
-	const act = "marking a credential as used"
-	n, err := t.write(act, func() (int64, error) { return t.q.MarkUsed(t.ctx, hash[:]) })
-	return one(act, n, err, ErrNotFound)
 }
 
 // DeleteCredential forgets one credential; ErrNotFound when there is none.

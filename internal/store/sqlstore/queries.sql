@@ -50,19 +50,16 @@ DELETE FROM texts WHERE digest = @digest;
 DELETE FROM texts WHERE subject = @subject;
 
 -- name: InsertCredential :execrows
-INSERT INTO credentials (hash, id, grant_id, request, kind, host, issued_at, expires_at, used)
-VALUES (@hash, @id, @grant_id, @request, @kind, @host, @issued_at, @expires_at, @used);
+INSERT INTO credentials (hash, id, grant_id, request, kind, host, issued_at, expires_at)
+VALUES (@hash, @id, @grant_id, @request, @kind, @host, @issued_at, @expires_at);
 
 -- name: CredentialsOf :many
 SELECT * FROM credentials WHERE grant_id = @grant_id ORDER BY issued_at, id;
 
 -- name: LiveCredentials :many
-SELECT c.hash, c.id, c.grant_id, c.request, c.kind, c.host, c.issued_at, c.expires_at, c.used
+SELECT c.hash, c.id, c.grant_id, c.request, c.kind, c.host, c.issued_at, c.expires_at
 FROM credentials AS c JOIN requests AS r ON r.grant_id = c.grant_id
 WHERE r.grant_state <> 'ended' ORDER BY c.issued_at, c.id;
-
--- name: MarkUsed :execrows
-UPDATE credentials SET used = 1 WHERE hash = @hash;
 
 -- name: DeleteCredentials :execrows
 DELETE FROM credentials WHERE grant_id = @grant_id;

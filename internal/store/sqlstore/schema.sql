@@ -41,8 +41,7 @@ CREATE TABLE credentials (
   kind       TEXT   NOT NULL,
   host       TEXT   NOT NULL,
   issued_at  BIGINT NOT NULL,
-  expires_at BIGINT NOT NULL,
-  used       BIGINT NOT NULL
+  expires_at BIGINT NOT NULL
 );
 
 CREATE TABLE tokens (

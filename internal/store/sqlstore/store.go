@@ -90,7 +90,6 @@ type Credential struct {
 	Host      string // cookies are bound to one
 	IssuedAt  time.Time
 	ExpiresAt time.Time
-	Used      bool // its first use is on record
 }
 
 // Token is an API token of a principal.

@@ -94,7 +94,6 @@ func (s *suite) credentials() {
 	live, ended := granted(request("req_1", start), "grt_1"), granted(request("req_2", start), "grt_2")
 	ended.Grant.State = access.Ended
 	one, two, three := credential(1, "grt_1"), credential(2, "grt_1"), credential(3, "grt_2")
-	two.Used = true
 	s.must(s.update(func(tx *sqlstore.Tx) error {
 		return errors.Join(tx.PutRequest(live), tx.PutRequest(ended), tx.PutCredential(two), tx.PutCredential(one), tx.PutCredential(three))
 	}))
@@ -107,9 +106,6 @@ func (s *suite) credentials() {
 	if err := s.update(func(tx *sqlstore.Tx) error { return tx.PutCredential(credential(4, "grt_none")) }); err == nil {
 		s.Error("a credential of no grant was stored")
 	}
-	s.must(s.update(func(tx *sqlstore.Tx) error { return tx.MarkUsed(one.Hash) }))
-	one.Used = true
-	s.want(s.update(func(tx *sqlstore.Tx) error { return tx.MarkUsed([32]byte{9}) }), sqlstore.ErrNotFound)
 	s.must(s.update(func(tx *sqlstore.Tx) error { return tx.DeleteCredential(two.Hash) }))
 	s.want(s.update(func(tx *sqlstore.Tx) error { return tx.DeleteCredential(two.Hash) }), sqlstore.ErrNotFound)
 	s.restart()

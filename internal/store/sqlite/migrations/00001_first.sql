@@ -46,8 +46,7 @@ CREATE TABLE credentials (
   kind       TEXT    NOT NULL,
   host       TEXT    NOT NULL,
   issued_at  INTEGER NOT NULL,
-  expires_at INTEGER NOT NULL,
-  used       INTEGER NOT NULL CHECK (used IN (0, 1))
+  expires_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX credentials_grant ON credentials (grant_id);
 

@@ -132,9 +132,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.markStmt, err = db.PrepareContext(ctx, mark); err != nil {
 		return nil, fmt.Errorf("error preparing query Mark: %w", err)
 	}
-	if q.markUsedStmt, err = db.PrepareContext(ctx, markUsed); err != nil {
-		return nil, fmt.Errorf("error preparing query MarkUsed: %w", err)
-	}
 	if q.nextDeadlineStmt, err = db.PrepareContext(ctx, nextDeadline); err != nil {
 		return nil, fmt.Errorf("error preparing query NextDeadline: %w", err)
 	}
@@ -371,11 +368,6 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing markStmt: %w", cerr)
 		}
 	}
-	if q.markUsedStmt != nil {
-		if cerr := q.markUsedStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing markUsedStmt: %w", cerr)
-		}
-	}
 	if q.nextDeadlineStmt != nil {
 		if cerr := q.nextDeadlineStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing nextDeadlineStmt: %w", cerr)
@@ -536,7 +528,6 @@ type Queries struct {
 	leafEntriesStmt       *sql.Stmt
 	liveCredentialsStmt   *sql.Stmt
 	markStmt              *sql.Stmt
-	markUsedStmt          *sql.Stmt
 	nextDeadlineStmt      *sql.Stmt
 	nextJobStmt           *sql.Stmt
 	putHeadStmt           *sql.Stmt
@@ -596,7 +587,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		leafEntriesStmt:       q.leafEntriesStmt,
 		liveCredentialsStmt:   q.liveCredentialsStmt,
 		markStmt:              q.markStmt,
-		markUsedStmt:          q.markUsedStmt,
 		nextDeadlineStmt:      q.nextDeadlineStmt,
 		nextJobStmt:           q.nextJobStmt,
 		putHeadStmt:           q.putHeadStmt,

@@ -23,7 +23,6 @@ type Credential struct {
 	Host      string
 	IssuedAt  int64
 	ExpiresAt int64
-	Used      int64
 }
 
 type Entry struct {

@@ -140,7 +140,7 @@ func (q *Queries) CountPendingOn(ctx context.Context, requester string, resource
 }
 
 const credentialsOf = `-- name: CredentialsOf :many
-SELECT hash, id, grant_id, request, kind, host, issued_at, expires_at, used FROM credentials WHERE grant_id = $1 ORDER BY issued_at, id
+SELECT hash, id, grant_id, request, kind, host, issued_at, expires_at FROM credentials WHERE grant_id = $1 ORDER BY issued_at, id
 `
 
 func (q *Queries) CredentialsOf(ctx context.Context, grantID string) ([]Credential, error) {
@@ -161,7 +161,6 @@ func (q *Queries) CredentialsOf(ctx context.Context, grantID string) ([]Credenti
 			&i.Host,
 			&i.IssuedAt,
 			&i.ExpiresAt,
-			&i.Used,
 		); err != nil {
 			return nil, err
 		}
@@ -381,8 +380,8 @@ func (q *Queries) InsertCatalog(ctx context.Context, arg InsertCatalogParams) (i
 }
 
 const insertCredential = `-- name: InsertCredential :execrows
-INSERT INTO credentials (hash, id, grant_id, request, kind, host, issued_at, expires_at, used)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO credentials (hash, id, grant_id, request, kind, host, issued_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type InsertCredentialParams struct {
@@ -394,7 +393,6 @@ type InsertCredentialParams struct {
 	Host      string
 	IssuedAt  int64
 	ExpiresAt int64
-	Used      int64
 }
 
 func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialParams) (int64, error) {
@@ -407,7 +405,6 @@ func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialPara
 		arg.Host,
 		arg.IssuedAt,
 		arg.ExpiresAt,
-		arg.Used,
 	)
 	if err != nil {
 		return 0, err
@@ -732,7 +729,7 @@ func (q *Queries) LeafEntries(ctx context.Context, firstSeq int64, endSeq int64)
 }
 
 const liveCredentials = `-- name: LiveCredentials :many
-SELECT c.hash, c.id, c.grant_id, c.request, c.kind, c.host, c.issued_at, c.expires_at, c.used
+SELECT c.hash, c.id, c.grant_id, c.request, c.kind, c.host, c.issued_at, c.expires_at
 FROM credentials AS c JOIN requests AS r ON r.grant_id = c.grant_id
 WHERE r.grant_state <> 'ended' ORDER BY c.issued_at, c.id
 `
@@ -755,7 +752,6 @@ func (q *Queries) LiveCredentials(ctx context.Context) ([]Credential, error) {
 			&i.Host,
 			&i.IssuedAt,
 			&i.ExpiresAt,
-			&i.Used,
 		); err != nil {
 			return nil, err
 		}
@@ -785,18 +781,6 @@ func (q *Queries) Mark(ctx context.Context) (MarkRow, error) {
 	var i MarkRow
 	err := row.Scan(&i.At, &i.Boot, &i.Up)
 	return i, err
-}
-
-const markUsed = `-- name: MarkUsed :execrows
-UPDATE credentials SET used = 1 WHERE hash = $1
-`
-
-func (q *Queries) MarkUsed(ctx context.Context, hash []byte) (int64, error) {
-	result, err := q.exec(ctx, q.markUsedStmt, markUsed, hash)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
 }
 
 const nextDeadline = `-- name: NextDeadline :one
