@@ -26,6 +26,7 @@ type Index struct {
 	next   int                    // where the ring goes on
 	shared map[string]string
 	scopes map[string]json.RawMessage // scopes repeat even more than names
+	held   holders
 
 	watchers watchers
 }
@@ -39,6 +40,7 @@ func New(now func() time.Time) *Index {
 		creds:  make(map[uint64]*credential),
 		shared: make(map[string]string),
 		scopes: make(map[string]json.RawMessage),
+		held:   newHolders(),
 	}
 	x.watchers.init(now)
 	return x
@@ -61,6 +63,7 @@ func (x *Index) Put(g Grant, expiresAt time.Time) {
 	e.Scope = x.shareScope(g.Scope)
 	e.expires.Store(expiresAt.UnixMilli())
 	x.grants[g.ID] = e
+	x.held.enter(e)
 }
 
 // Extend moves the end of a grant. Whether that is allowed was decided when
@@ -105,6 +108,7 @@ func (x *Index) End(grant string, at time.Time, reason string) {
 	}
 	e.reason = x.share(reason)
 	e.ended.Store(ms)
+	x.held.leave(e)
 	x.bury(e)
 	x.mu.Unlock()
 	x.watchers.fire(e, reason)

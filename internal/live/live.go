@@ -123,6 +123,8 @@ type entry struct {
 	reason  string       // written before ended is set
 	creds   *credential  // guarded by Index.mu
 	watch   *watched     // guarded by watchers.mu
+
+	prev, next *entry // in the list of its pair (holders); guarded by Index.mu
 }
 
 // credential is a Credential in its two lists.
