@@ -10,6 +10,7 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store/sqlstore"
@@ -154,6 +155,7 @@ func (u *unit) apply(cat *policy.Catalog) error {
 	if err := u.append(e, ""); err != nil {
 		return err
 	}
+	failpoint.Hit("broker.catalog.recorded")
 	u.b.old.put(before.catalog.Version(), before.catalog)
 	u.state = next
 	if err := u.endUncovered(); err != nil {
@@ -170,8 +172,10 @@ func (u *unit) apply(cat *policy.Catalog) error {
 			}
 		}
 	}
+	failpoint.Hit("broker.catalog.swept")
 	u.tx.AfterCommit(func() {
 		u.b.state.Store(next)
+		failpoint.Hit("broker.catalog.swapped")
 		u.b.tokens.loadCatalog(cat)
 	})
 	return nil

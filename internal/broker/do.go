@@ -9,6 +9,7 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store/sqlstore"
@@ -127,6 +128,9 @@ func (u *unit) run(r *access.Request, cmd access.Command, d detail) (*access.Req
 	if len(events) == 0 {
 		return r, nil
 	}
+	if _, ok := cmd.(access.CastVote); ok {
+		failpoint.Hit("broker.vote.decided")
+	}
 	next := access.Apply(r, events...)
 	if err := u.tx.PutRequest(next); err != nil {
 		return nil, fmt.Errorf("writing request %s: %w", next.ID, err)
@@ -134,9 +138,11 @@ func (u *unit) run(r *access.Request, cmd access.Command, d detail) (*access.Req
 	if err := u.record(next, events, d); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("broker.run.recorded")
 	if err := u.follow(next, events); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("broker.run.followed")
 	u.tx.AfterCommit(func() { u.b.publish(next, events) })
 	return next, nil
 }
@@ -264,6 +270,7 @@ func (u *unit) extendBase(r *access.Request) error {
 	} else if v.Refusal == "" && v.Terms.MaxTotal > 0 && v.Terms.MaxTotal < limit {
 		limit = v.Terms.MaxTotal
 	}
+	failpoint.Hit("broker.extend.before")
 	_, err = u.run(base, access.Extend{By: r.ID, Duration: access.Effective(r), MaxTotal: limit}, detail{})
 	return err
 }
@@ -290,6 +297,7 @@ func (u *unit) grantOver(r *access.Request) error {
 
 // publish tells the live index of a committed change.
 func (b *Broker) publish(r *access.Request, events []access.Event) {
+	failpoint.Hit("broker.publish.before")
 	for _, ev := range events {
 		switch ev := ev.(type) {
 		case access.Granted:
@@ -301,9 +309,12 @@ func (b *Broker) publish(r *access.Request, events []access.Event) {
 		case access.GrantExtended:
 			b.cfg.Index.Extend(r.Grant.ID, ev.ExpiresAt)
 		case access.GrantEnding:
+			failpoint.Hit("broker.end.before")
 			b.cfg.Index.End(r.Grant.ID, ev.At, string(ev.Reason))
+			failpoint.Hit("broker.end.after")
 		}
 	}
+	failpoint.Hit("broker.publish.after")
 }
 
 // append writes one audit entry in the transaction.
@@ -331,6 +342,7 @@ func (u *unit) refuse(e *audit.Entry, principal string, err *Error) error {
 	if werr := u.append(e, principal); werr != nil {
 		return werr
 	}
+	failpoint.Hit("broker.refusal.recorded")
 	u.refused = err
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/store/sqlstore"
@@ -244,10 +245,12 @@ func (b *Broker) Issue(ctx context.Context, c identity.Caller, grant, format str
 	if err != nil {
 		return api.Credential{}, err
 	}
+	failpoint.Hit("broker.issue.committed")
 	secret, err := finish()
 	if err != nil {
 		return api.Credential{}, fmt.Errorf("signing: %w", err)
 	}
+	failpoint.Hit("broker.issue.reveal")
 	shown := secret.Reveal()
 	cred.Secret = &shown
 	return cred, nil
@@ -309,6 +312,7 @@ func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (
 	}
 	e := entry(audit.CredentialIssued, "", map[string]any{"format": out.Format, "jti": id, "expires_at": out.ExpiresAt.String(), "principal": r.Content.Requester})
 	e.Request, e.Grant, e.Resource, e.Scope, e.Outcome = r.ID, r.Grant.ID, r.Content.Resource, r.Content.Scope, audit.Allowed
+	failpoint.Hit("broker.issue.before")
 	return out, finish, u.append(e, r.Content.Requester)
 }
 

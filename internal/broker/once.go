@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
@@ -68,6 +69,7 @@ func onceIn[T any](b *Broker, ctx context.Context, c identity.Caller, class sqls
 		if err != nil && (u.refused == nil || !errors.Is(err, u.refused)) {
 			return err // nothing is kept of it, so neither is the answer here
 		}
+		failpoint.Hit("broker.reply.before")
 		if kerr := u.keep(once, result, err); kerr != nil {
 			return kerr
 		}
@@ -99,6 +101,7 @@ func (u *unit) replay(once *Once) error {
 	case kept.BodyHash != once.Body:
 		return &Error{Kind: Invalid, Code: "idempotency_key_reused", Message: "This Idempotency-Key was used with another body; use a new key for a new call."}
 	}
+	failpoint.Hit("broker.replay.before")
 	return &Replayed{Reply{Status: kept.Status, Location: kept.Location, Body: kept.Body}}
 }
 

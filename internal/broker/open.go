@@ -16,6 +16,7 @@ import (
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/clock"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/policy"
@@ -113,12 +114,14 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading the state: %w", err)
 	}
+	failpoint.Hit("broker.open.loaded")
 	go b.recorder.run()
 	started := &audit.Entry{Type: audit.ServerStarted, Actor: "system:daypass", Outcome: audit.Allowed, Details: map[string]any{"catalog": b.catalog().Version()}}
 	if err := b.started(ctx, started, unclean); err != nil {
 		b.recorder.close()
 		return nil, fmt.Errorf("recording the start: %w", err)
 	}
+	failpoint.Hit("broker.open.recorded")
 	return b, nil
 }
 
@@ -234,6 +237,7 @@ func (b *Broker) UseSessions(s Sessions) { b.sessions = s }
 func (b *Broker) Close(ctx context.Context) error {
 	b.hub.close()
 	b.recorder.close()
+	failpoint.Hit("broker.close.before")
 	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
 		e := &audit.Entry{ID: credential.NewID("evt"), Time: b.now(), Type: audit.ServerStopped, Actor: "system:daypass", Outcome: audit.Allowed, Source: audit.Source{Channel: "system"}}
 		if err := tx.Append(sqlstore.Record{Entry: e}); err != nil {

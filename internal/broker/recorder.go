@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -163,6 +164,7 @@ func (r *recorder) run() {
 // finish writes all that still waits. A full disk may have room again by the
 // third time.
 func (r *recorder) finish(batch []queued) {
+	failpoint.Hit("recorder.finish.before")
 	for tries := 3; tries > 0; {
 		if batch = r.drain(batch); len(batch) == 0 {
 			return
@@ -206,9 +208,11 @@ func (r *recorder) write(batch []queued) []queued {
 	for i, q := range batch {
 		records[i] = q.record
 	}
+	failpoint.Hit("recorder.batch.before")
 	err := r.b.cfg.Store.Update(context.Background(), sqlstore.Normal, func(tx *sqlstore.Tx) error {
 		return tx.AppendBatch(records)
 	})
+	failpoint.Hit("recorder.batch.after")
 	r.mu.Lock()
 	r.failure = err
 	r.mu.Unlock()

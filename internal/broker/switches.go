@@ -6,6 +6,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
@@ -38,6 +39,7 @@ func (b *Broker) SetIssuing(ctx context.Context, c identity.Caller, enabled bool
 		if err := u.tx.PutSetting(settingIssuing, value); err != nil {
 			return fmt.Errorf("switching issuing %s: %w", value, err)
 		}
+		failpoint.Hit("broker.issuing.before")
 		u.tx.AfterCommit(func() { b.issuing.Store(enabled) })
 		e := entry(audit.IssuingChanged, "", map[string]any{"enabled": enabled})
 		e.Outcome = audit.Allowed
@@ -63,6 +65,7 @@ func (b *Broker) RotateKeys(ctx context.Context, c identity.Caller) (api.Keys, e
 	if err != nil {
 		return api.Keys{}, err
 	}
+	failpoint.Hit("broker.rotate.recorded")
 	if _, err := b.cfg.Keys.Rotate(b.now()); err != nil {
 		return api.Keys{}, fmt.Errorf("rotating the signing keys: %w", err)
 	}
@@ -121,6 +124,7 @@ func (b *Broker) KillSession(ctx context.Context, c identity.Caller, id string) 
 		if err != nil {
 			return err
 		}
+		failpoint.Hit("broker.kill.recorded")
 		b.sessions.Kill(id)
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
@@ -56,6 +57,7 @@ func (b *Broker) Due(ctx context.Context) (next time.Time, err error) {
 func (b *Broker) actOn(ctx context.Context, due []string) (moved int, err error) {
 	act := func(ids ...string) error {
 		n := 0
+		failpoint.Hit("broker.due.before")
 		err := b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
 			n = 0
 			for _, id := range ids {
@@ -73,6 +75,7 @@ func (b *Broker) actOn(ctx context.Context, due []string) (moved int, err error)
 			}
 			return nil
 		})
+		failpoint.Hit("broker.due.after")
 		if err == nil {
 			moved += n
 		}
@@ -105,6 +108,7 @@ func (b *Broker) Heartbeat(ctx context.Context) error {
 	if grants, _ := b.cfg.Index.Len(); grants == 0 {
 		return nil
 	}
+	failpoint.Hit("broker.heartbeat.before")
 	// The mark goes with a commit, and a commit needs something to write.
 	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
 		return tx.PutSetting(settingHeartbeat, stamp(b.now()))

@@ -11,6 +11,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store/sqlstore"
@@ -161,12 +162,14 @@ func (b *Broker) CreateToken(ctx context.Context, c identity.Caller, principal, 
 		if err := u.append(e, principal); err != nil {
 			return api.Token{}, err
 		}
+		failpoint.Hit("broker.token.recorded")
 		u.tx.AfterCommit(func() { b.tokens.put(t) })
 		return shownToken(t), nil
 	})
 	if err != nil {
 		return api.Token{}, err
 	}
+	failpoint.Hit("broker.token.reveal")
 	shown := secret.Reveal()
 	out.Secret = &shown
 	return out, nil

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/daypass/daypass/internal/failpoint"
 )
 
 // maxFile caps what is read from a key folder, in bytes.
@@ -112,6 +114,7 @@ func writePrivate(dir, name string, content []byte, replace bool) (err error) {
 		}
 		_ = os.Remove(temp) // gone already after a rename
 	}()
+	failpoint.Hit("keys.write.before")
 	if _, err = f.Write(content); err != nil {
 		return fmt.Errorf("writing key file: %w", err)
 	}
@@ -121,6 +124,7 @@ func writePrivate(dir, name string, content []byte, replace bool) (err error) {
 	if err = f.Close(); err != nil {
 		return fmt.Errorf("closing key file: %w", err)
 	}
+	failpoint.Hit("keys.place.before")
 	path := filepath.Join(dir, name)
 	if replace {
 		err = os.Rename(temp, path)
@@ -130,6 +134,7 @@ func writePrivate(dir, name string, content []byte, replace bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("placing key file: %w", err)
 	}
+	failpoint.Hit("keys.place.after")
 	return syncDir(dir)
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/daypass/daypass/internal/failpoint"
 )
 
 const (
@@ -225,10 +227,12 @@ func (k *Keyring) Rotate(now time.Time) ([]string, error) {
 		if old != nil && !at.After(old.created) {
 			at = old.created.Add(time.Millisecond) // a clock set back must not turn the order
 		}
+		failpoint.Hit("keys.rotate.before")
 		made, err := k.add(alg, at)
 		if err != nil {
 			return kids, err
 		}
+		failpoint.Hit("keys.rotate.between")
 		kids = append(kids, made.kid)
 		if old == nil {
 			continue

@@ -22,6 +22,7 @@ import (
 	"github.com/daypass/daypass/internal/clock"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/gateway"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/notify"
@@ -88,9 +89,11 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 
 // start is Start once the listeners are bound.
 func (d *Daemon) start(ctx context.Context, o Options, listeners bound) error {
+	failpoint.Hit("daemon.start.bound")
 	if err := d.open(ctx, o.Dev); err != nil {
 		return err
 	}
+	failpoint.Hit("daemon.start.opened")
 	senders, err := notifiers(d.cfg.Notify)
 	if err != nil {
 		return err
@@ -107,6 +110,7 @@ func (d *Daemon) start(ctx context.Context, o Options, listeners bound) error {
 	if err := d.Reload(ctx); err != nil {
 		return err
 	}
+	failpoint.Hit("daemon.start.loaded")
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	d.work(running, senders)
@@ -225,11 +229,14 @@ func (d *Daemon) Shutdown(ctx context.Context) error {
 		if err := d.api.Shutdown(ctx); err != nil {
 			errs = append(errs, d.api.Close())
 		}
+		failpoint.Hit("daemon.stop.drained")
 		d.guard.Shutdown()
 		d.stop()
 		d.group.Wait()
+		failpoint.Hit("daemon.stop.idle")
 		errs = append(errs, d.broker.Close(context.WithoutCancel(ctx)))
 		d.index.Close()
+		failpoint.Hit("daemon.stop.recorded")
 		d.writeCheckpoint(context.WithoutCancel(ctx))
 		errs = append(errs, d.store.Close())
 	})

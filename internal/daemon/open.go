@@ -13,6 +13,7 @@ import (
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/clock"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
@@ -36,6 +37,7 @@ func (d *Daemon) open(ctx context.Context, dev bool) error {
 	if err != nil {
 		return fmt.Errorf("opening the signing keys: %w", err)
 	}
+	failpoint.Hit("daemon.keys.opened")
 	d.keys = keys
 	sign, err := d.headSigner()
 	if err != nil {
@@ -64,6 +66,7 @@ func (d *Daemon) adopt(ctx context.Context, dev bool) error {
 			return err
 		}
 		d.clock = clock.New(last)
+		failpoint.Hit("daemon.clock.set")
 		marked, err = tx.Setting(settingDev)
 		return err
 	})
@@ -241,9 +244,11 @@ func writeFile(path string, content []byte) error {
 	if cerr := temp.Close(); err == nil {
 		err = cerr
 	}
+	failpoint.Hit("daemon.file.before")
 	if err == nil {
 		err = os.Rename(temp.Name(), path)
 	}
+	failpoint.Hit("daemon.file.after")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/live"
 )
 
@@ -67,6 +68,7 @@ func (g *Guard) open(ctx context.Context, a Attempt) (*Session, *Denial) {
 	s := newSession(g, a, c)
 	e := s.entry("access.allowed", audit.Allowed)
 	e.Details = withDoing(a)
+	failpoint.Hit("gateway.record.before")
 	durable := g.strict || !c.Credential.Used()
 	if err := g.rec.Record(ctx, e, c.Grant.Principal, durable); err != nil {
 		return nil, &Denial{Status: Unavailable, Why: WhyNotRecorded, Grant: c.Grant, Err: fmt.Errorf("recording access: %w", err)}
@@ -74,7 +76,9 @@ func (g *Guard) open(ctx context.Context, a Attempt) (*Session, *Denial) {
 	if durable {
 		c.Credential.MarkUsed()
 	}
+	failpoint.Hit("gateway.record.after")
 	g.register(s)
+	failpoint.Hit("gateway.session.registered")
 	// Recording took time, and an end may have come between the first check
 	// and the registration.
 	if again := g.index.Check(c.Credential.Hash); again.State != live.Live {

@@ -10,6 +10,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/live"
 )
 
@@ -118,6 +119,7 @@ func (s *Session) end(reason string) {
 	s.hooks = nil
 	s.mu.Unlock()
 	s.guard.cut.Add(1)
+	failpoint.Hit("gateway.session.cut")
 	s.cancel(&Ended{Reason: reason})
 	for _, f := range hooks {
 		s.guard.run(f)
@@ -146,6 +148,7 @@ func (s *Session) Started(ctx context.Context) error {
 	if again {
 		return nil
 	}
+	failpoint.Hit("gateway.session.started")
 	e := s.entry("session.started", audit.Allowed)
 	e.Details = withDoing(s.attempt)
 	if err := s.guard.rec.Record(ctx, e, s.Grant.Principal, s.guard.strict); err != nil {
@@ -171,6 +174,7 @@ func (s *Session) Close(stats Stats) {
 	if !tell {
 		return
 	}
+	failpoint.Hit("gateway.session.ended")
 	e := s.entry("session.ended", audit.Allowed)
 	e.Details = withDoing(s.attempt)
 	for k, v := range stats.Details {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/notify"
 	"github.com/daypass/daypass/internal/resource"
@@ -155,9 +156,11 @@ func (cfg Config) sleep(ctx context.Context, next time.Time, woken <-chan struct
 
 // carryOut runs one job and reports how it went.
 func (cfg Config) carryOut(ctx context.Context, j broker.Job) {
+	failpoint.Hit("worker.effect.before")
 	attempt, cancel := context.WithTimeout(ctx, effectTimeout)
 	problem := cfg.effect(attempt, j)
 	cancel()
+	failpoint.Hit("worker.effect.after")
 	if ctx.Err() != nil {
 		return // the lease runs out and somebody else goes on
 	}
@@ -168,6 +171,7 @@ func (cfg Config) carryOut(ctx context.Context, j broker.Job) {
 	if err := cfg.Work.Done(ctx, j, problem, retryAt); err != nil && ctx.Err() == nil {
 		cfg.Log.Error("the result of an effect could not be kept; it will run again", "kind", j.Kind, "request", j.Request, "error", err)
 	}
+	failpoint.Hit("worker.done.after")
 }
 
 func (cfg Config) effect(ctx context.Context, j broker.Job) (err error) {
@@ -210,6 +214,9 @@ func (cfg Config) notify(ctx context.Context, j broker.Job) error {
 	}
 	for _, n := range cfg.Notifiers {
 		if n.Name() == j.By {
+			if err := failpoint.Fail("worker.notice.before"); err != nil {
+				return err
+			}
 			return n.Send(ctx, message)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/daypass/daypass/internal/failpoint"
 )
 
 //go:embed migrations/*.sql
@@ -43,10 +45,17 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	case have > latest:
 		return fmt.Errorf("schema %d, this version knows up to %d: %w", have, latest, ErrNewerSchema)
 	}
-	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("migrating the schema: %w", err)
+	for {
+		failpoint.Hit("sqlite.migrate.before")
+		_, err := p.UpByOne(ctx)
+		failpoint.Hit("sqlite.migrate.after")
+		switch {
+		case errors.Is(err, goose.ErrNoNextVersion):
+			return nil
+		case err != nil:
+			return fmt.Errorf("migrating the schema: %w", err)
+		}
 	}
-	return nil
 }
 
 // known refuses, without writing, a schema that is not the one this binary

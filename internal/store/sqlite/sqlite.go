@@ -19,6 +19,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -77,6 +78,7 @@ func open(ctx context.Context, dir string, opts sqlstore.Options) (*Store, error
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("sqlite.open.before")
 	s, err := serve(ctx, file, opts, space)
 	if err != nil && space.exhausted(err) {
 		// Not even the WAL has room. Revocations must still be taken.
@@ -170,6 +172,7 @@ func OpenReadOnly(ctx context.Context, dir string) (*Store, error) {
 // Close writes what still waits, closes the database and gives dir free.
 func (s *Store) Close() error {
 	s.once.Do(func() {
+		failpoint.Hit("sqlite.close.before")
 		s.closed = s.DB.Close()
 		if s.lock == nil {
 			return

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"github.com/daypass/daypass/internal/failpoint"
 )
 
 // walPages is after how many pages of 4 KiB the WAL is moved into the database.
@@ -20,9 +22,11 @@ func checkpoint(ctx context.Context, conn *sql.Conn) error {
 	if pages-moved < walPages {
 		return nil
 	}
+	failpoint.Hit("sqlite.wal.before")
 	// PASSIVE waits for nobody: what a reader still needs stays for the next time.
 	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &pages, &moved); err != nil {
 		return fmt.Errorf("moving the WAL into the database: %w", err)
 	}
+	failpoint.Hit("sqlite.wal.after")
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
@@ -18,12 +19,14 @@ func (t *Tx) PutCatalog(c Catalog) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("store.catalog.before")
 	_, err = t.write(act, func() (int64, error) {
 		return t.q.InsertCatalog(t.ctx, db.InsertCatalogParams{
 			N: last + 1, Version: c.Version, Canonical: blob(c.Canonical), Source: blob(c.Source),
 			Incarnations: string(incarnations), AppliedAt: millis(c.AppliedAt), AppliedBy: c.AppliedBy,
 		})
 	})
+	failpoint.Hit("store.catalog.after")
 	return err
 }
 

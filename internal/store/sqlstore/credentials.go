@@ -4,17 +4,20 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
 // PutCredential keeps a credential's hash. Its grant must be stored already.
 func (t *Tx) PutCredential(c Credential) error {
+	failpoint.Hit("store.credential.before")
 	_, err := t.write("keeping a credential", func() (int64, error) {
 		return t.q.InsertCredential(t.ctx, db.InsertCredentialParams{
 			Hash: c.Hash[:], ID: c.ID, GrantID: c.Grant, Request: c.Request, Kind: c.Kind, Host: c.Host,
 			IssuedAt: millis(c.IssuedAt), ExpiresAt: millis(c.ExpiresAt),
 		})
 	})
+	failpoint.Hit("store.credential.after")
 	return err
 }
 
@@ -66,6 +69,7 @@ func (t *Tx) PutToken(token Token) error {
 			CreatedAt: millis(token.CreatedAt), ExpiresAt: millis(token.ExpiresAt),
 		})
 	})
+	failpoint.Hit("store.token.after")
 	return err
 }
 
@@ -116,6 +120,7 @@ func tokenOf(row db.Token) (Token, error) {
 func (t *Tx) DeleteToken(id string) error {
 	const act = "forgetting a token"
 	n, err := t.write(act, func() (int64, error) { return t.q.DeleteToken(t.ctx, id) })
+	failpoint.Hit("store.token.dropped")
 	return one(act, n, err, ErrNotFound)
 }
 
@@ -141,6 +146,7 @@ func (t *Tx) PutReply(principal, route, key string, r Reply) error {
 			Status: int64(r.Status), Location: r.Location, Body: blob(r.Body), At: millis(r.At),
 		})
 	})
+	failpoint.Hit("store.reply.after")
 	return err
 }
 

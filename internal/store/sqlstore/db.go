@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
@@ -103,6 +104,7 @@ func (s *DB) begin(ctx context.Context) error {
 	if s.log, err = loadTree(ctx, s.write); err != nil {
 		return err
 	}
+	failpoint.Hit("store.tree.loaded")
 	// Whoever held a lease is gone: this process is the only one.
 	if _, err = s.write.ReleaseJobs(ctx); err != nil && s.dialect.Fault(err) != Full {
 		return fmt.Errorf("releasing jobs: %w", err)

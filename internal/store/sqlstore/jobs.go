@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
@@ -19,6 +20,7 @@ func (t *Tx) Enqueue(jobs ...Job) error {
 				RunAt: millis(j.RunAt), DueAt: millis(j.RunAt), Attempts: int64(j.Attempts), Error: j.Error,
 			})
 		})
+		failpoint.Hit("store.job.added")
 		if err != nil {
 			return err
 		}
@@ -39,6 +41,7 @@ func (t *Tx) ClaimJobs(now, lease time.Time, limit int) ([]Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("store.job.claimed")
 	// RETURNING knows no order.
 	slices.SortFunc(rows, func(x, y db.Job) int { return cmp.Or(cmp.Compare(x.RunAt, y.RunAt), cmp.Compare(x.ID, y.ID)) })
 	jobs := make([]Job, len(rows))
@@ -58,6 +61,7 @@ func (t *Tx) ClaimJobs(now, lease time.Time, limit int) ([]Job, error) {
 // jobs run at least once.
 func (t *Tx) FinishJob(id int64) error {
 	_, err := t.write("finishing a job", func() (int64, error) { return t.q.DeleteJob(t.ctx, id) })
+	failpoint.Hit("store.job.finished")
 	return err
 }
 
@@ -67,6 +71,7 @@ func (t *Tx) RetryJob(id int64, runAt time.Time, problem string) error {
 	n, err := t.write(act, func() (int64, error) {
 		return t.q.RetryJob(t.ctx, db.RetryJobParams{ID: id, RunAt: millis(runAt), DueAt: millis(runAt), Error: problem})
 	})
+	failpoint.Hit("store.job.retried")
 	return one(act, n, err, ErrNotFound)
 }
 

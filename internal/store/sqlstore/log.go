@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
@@ -35,6 +36,9 @@ func (t *Tx) AppendBatch(records []Record) error {
 	for i := range records {
 		entries[i] = records[i].Entry
 	}
+	if err := failpoint.Fail("audit.append.before"); err != nil {
+		return fmt.Errorf("%s: %w", act, err)
+	}
 	a, err := audit.Append(t.log.head, t.log, entries)
 	if err != nil {
 		return fmt.Errorf("%s: %w", act, err)
@@ -46,10 +50,12 @@ func (t *Tx) AppendBatch(records []Record) error {
 	}); err != nil {
 		return err
 	}
+	failpoint.Hit("audit.leaf.after")
 	for i, r := range records {
 		if err := t.appendEntry(act, a, i, r); err != nil {
 			return err
 		}
+		failpoint.Hit("audit.entry.after")
 	}
 	for _, h := range a.Hashes {
 		if _, err := t.write(act, func() (int64, error) { return t.q.InsertHash(t.ctx, h.Index, h.Hash[:]) }); err != nil {
@@ -57,6 +63,7 @@ func (t *Tx) AppendBatch(records []Record) error {
 		}
 	}
 	t.log.grow(a.Head, a.Hashes)
+	failpoint.Hit("audit.append.after")
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
@@ -70,6 +71,7 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 		row.GrantID, row.GrantState = &g.ID, new(string(g.State))
 		row.StartsAt, row.ExpiresAt = new(millis(g.StartsAt)), new(millis(g.ExpiresAt))
 	}
+	failpoint.Hit("store.request.before")
 	n, err := t.write(act, func() (int64, error) {
 		if was == 0 {
 			return t.q.InsertRequest(t.ctx, row)
@@ -80,6 +82,7 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 			GrantID: row.GrantID, GrantState: row.GrantState, StartsAt: row.StartsAt, ExpiresAt: row.ExpiresAt, Body: row.Body,
 		})
 	})
+	failpoint.Hit("store.request.after")
 	return one(act, n, err, ErrConflict)
 }
 
@@ -88,6 +91,7 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 func (t *Tx) PutInput(request string, input json.RawMessage) error {
 	act := "keeping the decision input of " + request
 	n, err := t.write(act, func() (int64, error) { return t.q.InsertInput(t.ctx, request, string(input)) })
+	failpoint.Hit("store.input.after")
 	return one(act, n, err, ErrConflict)
 }
 

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"fmt"
 
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
@@ -12,6 +13,7 @@ func (t *Tx) PutText(digest string, salt [16]byte, text, subject string) error {
 	_, err := t.write("keeping a text", func() (int64, error) {
 		return t.q.InsertText(t.ctx, db.InsertTextParams{Digest: digest, Salt: salt[:], Body: text, Subject: subject})
 	})
+	failpoint.Hit("store.text.after")
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/clock"
+	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
@@ -116,6 +117,7 @@ func (t *Tx) Setting(key string) (string, error) {
 // PutSetting sets one.
 func (t *Tx) PutSetting(key, value string) error {
 	_, err := t.write("keeping a setting", func() (int64, error) { return t.q.PutSetting(t.ctx, key, value) })
+	failpoint.Hit("store.setting.after")
 	return err
 }
 

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/daypass/daypass/internal/failpoint"
 )
 
 // groupSize bounds how many updates share one commit, so that a flood does not
@@ -158,11 +160,14 @@ func (s *DB) attempt(updates []*update) (lost error) {
 	if err == nil {
 		for _, u := range updates {
 			for _, f := range u.after {
+				failpoint.Hit("store.hook.before")
 				f()
 			}
 		}
+		failpoint.Hit("store.answer.before")
 		for i, u := range updates {
 			u.reply(answers[i])
+			failpoint.Hit("store.answer.after")
 		}
 		s.upkeep()
 		return nil
@@ -196,6 +201,7 @@ func (s *DB) upkeep() {
 	if s.dialect.Upkeep == nil {
 		return
 	}
+	failpoint.Hit("store.upkeep.before")
 	// Other errors come again when it is tried again, after the next commit.
 	if err := s.dialect.Upkeep(context.Background(), s.dialect.Write); err != nil && s.dialect.Fault(err) == Fatal {
 		_ = s.poison(err)
@@ -205,6 +211,7 @@ func (s *DB) upkeep() {
 // rollback ends whatever transaction is open. SQLite rolls some errors back by
 // itself and then says that there is none.
 func (s *DB) rollback() {
+	failpoint.Hit("store.rollback.before")
 	if err := s.exec("ROLLBACK"); err != nil && s.dialect.Fault(err) == Fatal {
 		_ = s.poison(err)
 	}
@@ -218,9 +225,11 @@ func answer(updates []*update, err error) {
 
 // transaction runs and commits updates. An error means that none is kept.
 func (s *DB) transaction(updates []*update) (answers []error, err error) {
+	failpoint.Hit("store.begin.before")
 	if err := s.exec(s.dialect.Begin); err != nil {
 		return nil, fmt.Errorf("beginning a transaction: %w", err)
 	}
+	failpoint.Hit("store.begin.after")
 	before, wrote := s.log.head, false
 	answers = make([]error, len(updates))
 	for i, u := range updates {
@@ -239,9 +248,13 @@ func (s *DB) transaction(updates []*update) (answers []error, err error) {
 	if err := s.seal(s.log.head != before); err != nil {
 		return nil, err
 	}
+	if err := failpoint.Fail("store.commit.before"); err != nil {
+		return nil, fmt.Errorf("committing: %w", err)
+	}
 	if err := s.exec("COMMIT"); err != nil {
 		return nil, fmt.Errorf("committing: %w", err)
 	}
+	failpoint.Hit("store.commit.after")
 	return answers, nil
 }
 
@@ -251,6 +264,7 @@ func (s *DB) step(u *update, answer *error) (wrote bool, err error) {
 	if err := s.exec("SAVEPOINT one"); err != nil {
 		return false, fmt.Errorf("setting a savepoint: %w", err)
 	}
+	failpoint.Hit("store.update.before")
 	log := s.log
 	t := &Tx{ctx: context.Background(), q: s.write, conn: s.dialect.Write, log: &s.log, classify: s.dialect.Fault}
 	*answer = call(u.fn, t)
@@ -260,14 +274,17 @@ func (s *DB) step(u *update, answer *error) (wrote bool, err error) {
 	}
 	if *answer != nil {
 		s.log, t.wrote, t.after = log, false, nil
+		failpoint.Hit("store.undo.before")
 		if err := s.exec("ROLLBACK TO one"); err != nil {
 			return false, fmt.Errorf("rolling one update back: %w", err)
 		}
 	}
 	u.after = t.after
+	failpoint.Hit("store.update.after")
 	if err := s.exec("RELEASE one"); err != nil {
 		return false, fmt.Errorf("releasing a savepoint: %w", err)
 	}
+	failpoint.Hit("store.release.after")
 	return t.wrote, nil
 }
 
@@ -291,6 +308,7 @@ func (s *DB) seal(grown bool) error {
 		if _, err := s.write.PutMark(ctx, mark.At.UnixMicro(), mark.Boot, mark.Up.Microseconds()); err != nil {
 			return fmt.Errorf("keeping the clock's mark: %w", err)
 		}
+		failpoint.Hit("store.mark.after")
 	}
 	if !grown {
 		return nil
@@ -301,13 +319,18 @@ func (s *DB) seal(grown bool) error {
 		if err != nil {
 			return err
 		}
+		if err := failpoint.Fail("store.sign.before"); err != nil {
+			return fmt.Errorf("signing the audit head: %w", err)
+		}
 		if checkpoint, err = s.opts.SignHead(s.log.head, root, now.UTC().Truncate(time.Millisecond)); err != nil {
 			return fmt.Errorf("signing the audit head: %w", err)
 		}
 	}
+	failpoint.Hit("store.head.before")
 	if _, err := s.write.PutHead(ctx, s.log.head.Seq, s.log.head.Leaves, checkpoint); err != nil {
 		return fmt.Errorf("keeping the audit head: %w", err)
 	}
+	failpoint.Hit("store.head.after")
 	return nil
 }
 
