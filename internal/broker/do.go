@@ -78,6 +78,8 @@ func (b *Broker) storeError(err error) error {
 		return nil
 	case errors.Is(err, sqlstore.ErrFull):
 		return &Error{Kind: Unavailable, Code: "storage_full", Message: "The server's disk is full: only revocations, denials and expiries are taken. Try again when an operator has made space.", RetryAfter: 5 * time.Second}
+	case errors.Is(err, sqlstore.ErrBusy):
+		return &Error{Kind: Unavailable, Code: "storage_slow", Message: "The server's disk does not keep up: nothing was done. Try again in a few seconds; revocations and denials go first.", RetryAfter: 5 * time.Second}
 	case errors.Is(err, sqlstore.ErrFailed):
 		return &Error{Kind: Unavailable, Code: "storage_failed", Message: "The server's storage failed and it is shutting down. Try again in a moment.", RetryAfter: 5 * time.Second}
 	case errors.Is(err, sqlstore.ErrConflict):

@@ -173,7 +173,7 @@ func (r *recorder) finish(batch []queued) {
 			tries--
 		}
 	}
-	r.b.cfg.Log.Error("audit entries are lost: the disk is full", "entries", len(batch)+len(r.queue))
+	r.b.cfg.Log.Error("audit entries are lost: the disk is full, or too slow", "entries", len(batch)+len(r.queue))
 }
 
 // drain adds what waits, without blocking, up to one batch.
@@ -198,8 +198,14 @@ func waitedFor(batch []queued) bool {
 	return false
 }
 
+// passing reports whether what was not written may be written later: the disk
+// is full, or does not keep up.
+func passing(err error) bool {
+	return errors.Is(err, sqlstore.ErrFull) || errors.Is(err, sqlstore.ErrBusy)
+}
+
 // write commits a batch as one leaf and returns what must be tried again: the
-// entries of a full disk, which nobody waits for any more.
+// entries of a full or slow disk, which nobody waits for any more.
 func (r *recorder) write(batch []queued) []queued {
 	if len(batch) == 0 {
 		return batch[:0]
@@ -220,11 +226,11 @@ func (r *recorder) write(batch []queued) []queued {
 	for _, q := range batch {
 		if q.done != nil {
 			q.done <- err
-		} else if errors.Is(err, sqlstore.ErrFull) {
+		} else if passing(err) {
 			again = append(again, q)
 		}
 	}
-	if err != nil && !errors.Is(err, sqlstore.ErrFull) {
+	if err != nil && !passing(err) {
 		r.b.cfg.Log.Error("audit entries could not be written", "entries", len(batch), "error", err)
 	}
 	if len(again) > 0 {

@@ -199,6 +199,7 @@ var titles = map[string]string{
 	"stage_not_open":         "That stage is not open",
 	"stopping":               "The server is stopping",
 	"storage_full":           "The disk is nearly full",
+	"storage_slow":           "The disk does not keep up",
 	"timeout":                "Took too long",
 	"too_many_failures":      "Too many wrong tokens",
 	"too_many_pending":       "Too much is pending",

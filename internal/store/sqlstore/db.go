@@ -64,7 +64,8 @@ type DB struct {
 
 	mu      sync.RWMutex // held for reading while something is put into queue
 	closed  bool
-	queue   chan *update
+	queue   chan *update  // Normal
+	ends    chan *update  // begun before all of queue
 	stopped chan struct{} // closed when the writer goroutine has ended
 
 	full   atomic.Bool
@@ -72,13 +73,13 @@ type DB struct {
 	failed atomic.Pointer[error]
 }
 
-// queueSize bounds how many updates wait; more wait in Update itself.
+// queueSize bounds how many updates of a class wait; more wait in Update itself.
 const queueSize = 1024
 
 // New begins to serve a database whose schema is current. It owns the
 // dialect's connections from then on, also when it fails.
 func New(ctx context.Context, d Dialect, opts Options) (*DB, error) {
-	s := &DB{dialect: d, opts: opts, queue: make(chan *update, queueSize), stopped: make(chan struct{})}
+	s := &DB{dialect: d, opts: opts, queue: make(chan *update, queueSize), ends: make(chan *update, queueSize), stopped: make(chan struct{})}
 	if err := s.begin(ctx); err != nil {
 		return nil, errors.Join(err, s.closeConnections())
 	}
@@ -176,6 +177,7 @@ func (s *DB) Close() error {
 	}
 	s.closed = true
 	close(s.queue)
+	close(s.ends)
 	s.mu.Unlock()
 	<-s.stopped
 	return s.closeConnections()

@@ -25,7 +25,8 @@ type Store interface {
 	// wrote is durable (fsynced) and the functions given to Tx.AfterCommit
 	// have run, in commit order. When fn fails or panics, nothing of it is
 	// kept. When ctx ends before fn was begun, fn is never run; later ctx no
-	// longer matters.
+	// longer matters. A Normal fn that is not begun within some seconds is
+	// never run either (ErrBusy).
 	//
 	// fn must not call the store again and must not block. It may be run a
 	// second time, after all that its first run wrote was rolled back (an Ends
@@ -57,6 +58,8 @@ var (
 	ErrReadOnly = errors.New("this view of the store only reads")
 	// ErrFull: the disk is full. Ends may still go on; it heals by itself.
 	ErrFull = errors.New("the disk is full: only revocations, denials and expiries are taken until there is space")
+	// ErrBusy: a Normal write was not begun in time and has not happened.
+	ErrBusy = errors.New("the disk does not keep up: this was not begun in time and has not happened")
 	// ErrFailed: an I/O or fsync error happened. Nothing is acknowledged any
 	// more and the process must exit.
 	ErrFailed = errors.New("the store failed and takes nothing more")

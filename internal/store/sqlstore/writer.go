@@ -15,6 +15,12 @@ import (
 // make the first of them wait for all the others.
 const groupSize = 256
 
+// normalWait bounds how long a Normal update waits to be begun. Where the disk
+// is so slow, or so much comes, that it is not, its caller hears so at once
+// instead of waiting for ever. Ends wait as long as their callers do, and are
+// begun before all else (A38).
+const normalWait = 3 * time.Second
+
 // update is one call of Update on its way through the writer.
 type update struct {
 	ctx    context.Context
@@ -34,31 +40,81 @@ func (s *DB) Update(ctx context.Context, class Class, fn func(*Tx) error) error 
 		return ErrReadOnly
 	}
 	u := &update{ctx: ctx, class: class, fn: fn, answer: make(chan error, 1)}
-	if err := s.put(u); err != nil {
+	var late <-chan time.Time // never, for Ends
+	if class != Ends {
+		timer := time.NewTimer(normalWait)
+		defer timer.Stop()
+		late = timer.C
+	}
+	if err := s.put(u, late); err != nil {
 		return err
 	}
+	why := ctx.Err
 	select {
 	case err := <-u.answer:
 		return err
 	case <-ctx.Done():
-		if u.taken.CompareAndSwap(false, true) {
-			return ctx.Err()
-		}
-		return <-u.answer // it has been begun: what came of it must be told
+	case <-late:
+		why = func() error { return ErrBusy }
 	}
+	if u.taken.CompareAndSwap(false, true) {
+		return why()
+	}
+	return <-u.answer // it has been begun: what came of it must be told
 }
 
-func (s *DB) put(u *update) error {
+func (s *DB) put(u *update, late <-chan time.Time) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
 		return ErrClosed
 	}
+	queue := s.queue
+	if u.class == Ends {
+		queue = s.ends
+	}
 	select {
-	case s.queue <- u:
+	case queue <- u:
 		return nil
 	case <-u.ctx.Done():
 		return u.ctx.Err()
+	case <-late:
+		return ErrBusy
+	}
+}
+
+// next takes what is to be begun next, nil when there is nothing: Ends before
+// everything else. It waits if told to, and then nil says that the store is
+// closed and nothing is left.
+func (s *DB) next(wait bool) *update {
+	select {
+	case u, ok := <-s.ends:
+		if ok {
+			return u
+		}
+		// Closed, and so is the other one; what is in it is still written.
+		return <-s.queue
+	default:
+	}
+	if !wait {
+		select {
+		case u := <-s.queue:
+			return u
+		default:
+			return nil
+		}
+	}
+	select {
+	case u, ok := <-s.ends:
+		if ok {
+			return u
+		}
+		return <-s.queue
+	case u, ok := <-s.queue:
+		if ok {
+			return u
+		}
+		return <-s.ends
 	}
 }
 
@@ -79,14 +135,14 @@ func (s *DB) serve() {
 		}
 		go s.refuse()
 	}()
-	for u := range s.queue {
+	for u := s.next(true); u != nil; u = s.next(true) {
 		group = append(group[:0], u)
-		for len(group) < groupSize && len(s.queue) > 0 {
-			next, ok := <-s.queue
-			if !ok {
+		for len(group) < groupSize {
+			more := s.next(false)
+			if more == nil {
 				break
 			}
-			group = append(group, next)
+			group = append(group, more)
 		}
 		s.group(group)
 		clear(group)
@@ -96,7 +152,7 @@ func (s *DB) serve() {
 
 // refuse answers what comes after the writer's goroutine has died.
 func (s *DB) refuse() {
-	for u := range s.queue {
+	for u := s.next(true); u != nil; u = s.next(true) {
 		u.reply(s.failure())
 	}
 	close(s.stopped)

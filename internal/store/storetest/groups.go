@@ -394,3 +394,48 @@ func (s *suite) readOnly() {
 	}
 	s.must(s.update(func(tx *sqlstore.Tx) error { return tx.PutSetting("x", "y") })) // nothing was poisoned
 }
+
+// slowDisk: while a commit takes its time, Normal updates are not held for
+// ever but refused, and have not happened; Ends wait, and go first.
+func (s *suite) slowDisk() {
+	s.bubble(func() {
+		release, held := make(chan struct{}), make(chan error, 1)
+		go func() {
+			held <- s.store.Update(context.Background(), sqlstore.Normal, func(*sqlstore.Tx) error { <-release; return nil })
+		}()
+		synctest.Wait()
+		const many = 3000 // more than any queue holds
+		var order []string
+		answers := make(chan error, many)
+		normal := func(name string) func(*sqlstore.Tx) error {
+			return func(tx *sqlstore.Tx) error {
+				tx.AfterCommit(func() { order = append(order, name) })
+				return tx.PutSetting(name, "set")
+			}
+		}
+		began := time.Now()
+		for range many {
+			go func() { answers <- s.store.Update(context.Background(), sqlstore.Normal, normal("late")) }()
+		}
+		for range many {
+			if err := <-answers; !errors.Is(err, sqlstore.ErrBusy) {
+				s.Fatalf("a Normal update behind a commit that does not end: %v", err)
+			}
+		}
+		if waited := time.Since(began); waited > 5*time.Second {
+			s.Errorf("they were held for %v", waited)
+		}
+		ended := make(chan error, 2)
+		go func() { ended <- s.store.Update(context.Background(), sqlstore.Normal, normal("normal")) }()
+		synctest.Wait()
+		go func() { ended <- s.store.Update(context.Background(), sqlstore.Ends, normal("end")) }()
+		synctest.Wait()
+		close(release)
+		s.must(<-held)
+		s.must(<-ended)
+		s.must(<-ended)
+		if got := strings.Join(order, " "); got != "end normal" {
+			s.Errorf("committed: %q", got)
+		}
+	})
+}

@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		{"group/cancelled", (*suite).cancelled},
 		{"group/goexit", (*suite).goexit},
 		{"group/close", (*suite).closing},
+		{"group/slow disk", (*suite).slowDisk},
 		{"views/snapshot", (*suite).snapshot},
 		{"views/read only", (*suite).readOnly},
 		{"jobs/order", (*suite).jobOrder},
