@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/cli"
 	"github.com/daypass/daypass/internal/daemon"
+	"github.com/daypass/daypass/internal/replay"
 )
 
 // verifyCmd checks an audit log without any server.
@@ -25,8 +27,12 @@ func verifyCmd() *cobra.Command {
 server runs), or in an export. A checkpoint that was kept elsewhere also finds
 a log whose tail was cut off or that was rewritten as a whole.
 
-Exit code 0 when the log is whole; 1 otherwise, with the first bad sequence
-number on standard output.`,
+In a data folder the log is also played back, and every request, vote, grant,
+credential, API token and switch beside it is compared with what it says.
+
+Exit code 0 when the log is whole and the rows are what it says. 1 otherwise:
+with the first bad sequence number on standard output, or, where the log is
+whole and a row differs, with the first such request.`,
 		Example: `  daypass audit verify --data /var/lib/daypass
   daypass audit verify --file audit.ndjson --checkpoint last-week.note`,
 		Args: cobra.NoArgs,
@@ -52,14 +58,12 @@ number on standard output.`,
 				}
 				o.Checkpoints = append(o.Checkpoints, b)
 			}
-			var report audit.Report
-			var err error
 			if file != "" {
-				report, err = daemon.VerifyFile(file, o)
-			} else {
-				report, err = daemon.VerifyData(cmd.Context(), data, o)
+				report, err := daemon.VerifyFile(file, o)
+				return printVerdict(cmd, report, report.String(), err)
 			}
-			return printVerdict(cmd, report, err)
+			found, err := daemon.VerifyData(cmd.Context(), data, o)
+			return printVerdict(cmd, found.Report, found.String(), err)
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "a server's data `folder` (default ./data)")
@@ -70,9 +74,10 @@ number on standard output.`,
 }
 
 // printVerdict says what a verification found: in words, or as one JSON object.
-func printVerdict(cmd *cobra.Command, report audit.Report, err error) error {
+func printVerdict(cmd *cobra.Command, report audit.Report, detail string, err error) error {
 	var fault *audit.Fault
-	if err != nil && !errors.As(err, &fault) {
+	var row *replay.Difference
+	if err != nil && !errors.As(err, &fault) && !errors.As(err, &row) {
 		return err
 	}
 	format, ferr := cmd.Flags().GetString("output")
@@ -86,15 +91,25 @@ func printVerdict(cmd *cobra.Command, report audit.Report, err error) error {
 			return err
 		}
 		return cli.Exit(cli.ExitFailed)
+	case format == "json" && row != nil:
+		if err := json.NewEncoder(out).Encode(verdict{Request: row.Request, Entries: report.Head.Seq, Vouched: report.Vouched, Detail: row.Error()}); err != nil {
+			return err
+		}
+		return cli.Exit(cli.ExitFailed)
 	case format == "json":
-		return json.NewEncoder(out).Encode(verdict{Whole: true, Entries: report.Head.Seq, Vouched: report.Vouched, Detail: report.String()})
+		return json.NewEncoder(out).Encode(verdict{Whole: true, Entries: report.Head.Seq, Vouched: report.Vouched, Detail: detail})
 	case fault != nil:
 		if _, err := fmt.Fprintf(out, "%d\n", fault.Seq); err != nil {
 			return err
 		}
 		return fmt.Errorf("the audit log is not whole: %w", fault)
+	case row != nil:
+		if _, err := fmt.Fprintln(out, cmp.Or(row.Request, "-")); err != nil {
+			return err
+		}
+		return fmt.Errorf("the audit log is whole, and the rows beside it are not what it says: %w", row)
 	}
-	_, err = fmt.Fprintf(out, "whole: %s\n", report)
+	_, err = fmt.Fprintf(out, "whole: %s\n", detail)
 	return err
 }
 
@@ -102,6 +117,7 @@ func printVerdict(cmd *cobra.Command, report audit.Report, err error) error {
 type verdict struct {
 	Whole   bool   `json:"whole"`
 	Seq     int64  `json:"seq,omitempty"`     // of the first bad entry
+	Request string `json:"request,omitempty"` // the first whose row is not what the log says
 	Entries int64  `json:"entries,omitempty"` // of a log that is whole
 	Vouched int64  `json:"vouched,omitempty"` // the last entry that a checkpoint covers
 	Detail  string `json:"detail"`

@@ -60,7 +60,7 @@ func entryOf(r *access.Request, events []access.Event, i int) *audit.Entry {
 	case access.RequestCancelled:
 		return entry(audit.RequestCancelled, ev.By, map[string]any{})
 	case access.RequestExpired:
-		e := entry(audit.RequestExpired, "", map[string]any{"why": ev.Reason})
+		e := entry(audit.RequestExpired, "", map[string]any{"why": ev.Reason, "decided_at": api.TimeOf(ev.At).String()})
 		e.Outcome = audit.Denied
 		return e
 	}
@@ -76,13 +76,18 @@ func grantEntry(r *access.Request, events []access.Event, i int) *audit.Entry {
 		if ev.Grant.State == access.Active {
 			e.Type = audit.GrantActivated
 		}
+	case access.GrantActivating:
+		if i+1 < len(events) {
+			return nil // GrantActivated, right after, says it
+		}
+		e = entry(audit.GrantScheduled, "", window(r.Grant))
 	case access.GrantActivated:
 		e = entry(audit.GrantActivated, "", window(r.Grant))
 	case access.GrantExtended:
 		e = entry(audit.GrantExtended, "", window(r.Grant))
 		e.Details["extension"] = ev.By
 	case access.GrantEnding:
-		e = entry(audit.GrantEnding, ev.By, over(ev.Reason, ev.At))
+		e = entry(audit.GrantEnding, ev.By, over(r.Grant, ev.Reason, ev.At))
 		if ev.Reason == access.EndActivationFailed {
 			e.Type, e.Outcome = audit.GrantActivationFailed, audit.Failed
 		} else if i+1 < len(events) {
@@ -96,7 +101,7 @@ func grantEntry(r *access.Request, events []access.Event, i int) *audit.Entry {
 		if r.Grant.EndedAt != nil {
 			at = *r.Grant.EndedAt
 		}
-		e = entry(audit.GrantEnded, "", over(r.Grant.EndedReason, at))
+		e = entry(audit.GrantEnded, "", over(r.Grant, r.Grant.EndedReason, at))
 	case access.CleanupFailed:
 		e = entry(audit.GrantCleanupFailed, "", map[string]any{"why": ev.Reason})
 		e.Outcome = audit.Failed
@@ -124,7 +129,7 @@ func system(actor string) string {
 func created(r *access.Request) *audit.Entry {
 	c := r.Content
 	e := entry(audit.RequestCreated, "", map[string]any{
-		"duration": api.FormatDuration(c.Duration), "content_hash": r.ContentHash,
+		"kind": c.Kind, "duration": api.FormatDuration(c.Duration), "content_hash": r.ContentHash,
 		"rule": c.Terms.Rule, "policy": c.Terms.PolicyVersion, "guardrails": c.Terms.Guardrails,
 		"stages": stageDetails(c.Terms.Stages), "approve_by": api.TimeOf(r.ApproveBy).String(),
 	})
@@ -144,7 +149,7 @@ func created(r *access.Request) *audit.Entry {
 func voted(r *access.Request, v access.Review, rest []access.Event) *audit.Entry {
 	e := entry(audit.ReviewRecorded, "", map[string]any{
 		"review": v.ID, "decision": string(v.Decision), "person": v.Person,
-		"stage": r.Stages()[v.Stage].Name, "content_hash": v.ContentHash,
+		"stage": r.Stages()[v.Stage].Name, "stage_index": v.Stage, "content_hash": v.ContentHash,
 	})
 	if v.Decision == access.Deny {
 		e.Outcome = audit.Denied
@@ -174,6 +179,6 @@ func window(g *access.Grant) map[string]any {
 	}
 }
 
-func over(why access.EndReason, at time.Time) map[string]any {
-	return map[string]any{"ended_reason": string(why), "access_ended_at": api.TimeOf(at).String()}
+func over(g *access.Grant, why access.EndReason, at time.Time) map[string]any {
+	return map[string]any{"ended_reason": string(why), "access_ended_at": api.TimeOf(at).String(), "state": string(g.State)}
 }

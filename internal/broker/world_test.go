@@ -19,6 +19,7 @@ import (
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/replay"
 	httpkind "github.com/daypass/daypass/internal/resource/http"
 	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/internal/store/sqlstore"
@@ -136,10 +137,16 @@ func (w *world) start() {
 	must(w.t, err)
 }
 
+// stop ends the broker. Whatever a test did, the rows are then what the record
+// says (A30).
 func (w *world) stop() {
 	w.t.Helper()
 	must(w.t, w.Broker.Close(context.Background()))
 	w.index.Close()
+	must(w.t, w.store.View(context.Background(), func(tx *sqlstore.Tx) error {
+		_, err := replay.Check(tx)
+		return err
+	}))
 	must(w.t, w.store.Close())
 }
 

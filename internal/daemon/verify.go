@@ -11,7 +11,9 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/replay"
 	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 // VerifyOptions says what to verify an audit log against.
@@ -20,39 +22,57 @@ type VerifyOptions struct {
 	Checkpoints [][]byte // kept elsewhere: signed notes, or the API's JSON
 }
 
+// Verified is what VerifyData found in a data folder whose log is whole.
+type Verified struct {
+	audit.Report
+	Rows replay.Report // what the rows hold, equal to the log played back
+}
+
+// String says both.
+func (v Verified) String() string { return v.Report.String() + "; " + v.Rows.String() }
+
 // VerifyData checks the audit log of a data folder, offline or beside a
-// running server, also against the checkpoint that lies beside it. What is
-// wrong with an entry is an *audit.Fault.
-func VerifyData(ctx context.Context, dir string, o VerifyOptions) (audit.Report, error) {
+// running server, also against the checkpoint that lies beside it; and whether
+// the rows beside the log are what it says, as of the same snapshot. What is
+// wrong with an entry is an *audit.Fault, what differs in a row is a
+// *replay.Difference.
+func VerifyData(ctx context.Context, dir string, o VerifyOptions) (Verified, error) {
+	var v Verified
 	notes, _, err := notesOf(o.Checkpoints)
 	if err != nil {
-		return audit.Report{}, err
+		return v, err
 	}
 	pinned := o.Key != ""
 	if !pinned {
 		if o.Key, err = AuditKey(dir); err != nil {
-			return audit.Report{}, err
+			return v, err
 		}
 	}
 	// Before the store is opened, which may go on growing: the checkpoint is
 	// of what it holds, unless its tail was cut off.
 	beside, err := noteBeside(dir)
 	if err != nil {
-		return audit.Report{}, err
+		return v, err
 	}
 	if beside != nil {
 		notes = append(notes, beside)
 	}
 	store, err := sqlite.OpenReadOnly(ctx, dir)
 	if err != nil {
-		return audit.Report{}, fmt.Errorf("opening the store: %w", err)
+		return v, fmt.Errorf("opening the store: %w", err)
 	}
 	defer func() { _ = store.Close() }() // it was only read
-	report, err := store.VerifyAudit(ctx, audit.VerifierOptions{Keys: []string{o.Key}, Checkpoints: notes})
+	err = store.View(ctx, func(tx *sqlstore.Tx) (err error) {
+		if v.Report, err = tx.VerifyAudit(audit.VerifierOptions{Keys: []string{o.Key}, Checkpoints: notes}); err != nil {
+			return err
+		}
+		v.Rows, err = replay.Check(tx)
+		return err
+	})
 	if pinned {
-		report.Key, report.Pinned = o.Key, true
+		v.Key, v.Pinned = o.Key, true
 	}
-	return report, err
+	return v, err
 }
 
 // VerifyFile checks an export.

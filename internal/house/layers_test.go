@@ -32,6 +32,7 @@ var floors = map[string]int{
 	"client":                     2,
 	"internal/broker":            3,
 	"internal/gateway":           3,
+	"internal/replay":            3,
 	"internal/store/sqlite":      3,
 	"internal/store/storetest":   3,
 	"internal/notify/smtp":       3,
