@@ -15,7 +15,7 @@ FUZZTIME  ?= 5s
 # One static binary, the same bytes from the same source.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
-.PHONY: help demo dev build test setup ci lint race fuzz generate current release clean
+.PHONY: help demo dev build test setup ci lint race fuzz bench generate current release clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ lint: $(LINT) ## Check style and common mistakes
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@tools/fuzz $(FUZZTIME)
+
+bench: setup build ## Measure beside what it is compared with; writes docs/benchmarks.md
+	@$(GO) build -o bin/bench ./bench
+	@bin/bench -out docs/benchmarks.md $(BENCH)
 
 generate: $(SQLC) ## Make the generated files anew
 	SQLC=$(SQLC) tools/generate

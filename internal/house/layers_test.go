@@ -47,6 +47,7 @@ var floors = map[string]int{
 	"internal/demo":              7,
 	"internal/house":             8,
 	"cmd/daypass":                8,
+	"bench":                      8,
 }
 
 // root is the top of the source tree.
