@@ -253,3 +253,19 @@ func TestWhoMaySeeARequest(t *testing.T) {
 		}
 	})
 }
+
+// What has lapsed is listed as expired at once, as it is shown, and not only
+// when the worker has written it down.
+func TestWhatHasLapsedIsListedAsExpired(t *testing.T) {
+	inWorld(t, func(w *world) {
+		v := w.mustSubmit("user:ana", "write", time.Hour)
+		time.Sleep(2 * time.Hour)
+		for state, want := range map[string]int{"": 1, "pending": 0, "expired": 1, "denied": 0} {
+			items, _, err := w.Requests(context.Background(), as("user:ana"), broker.RequestQuery{State: state})
+			must(t, err)
+			if len(items) != want || want == 1 && (items[0].ID != v.ID || items[0].State != "expired") {
+				t.Errorf("the list of %q has %d", state, len(items))
+			}
+		}
+	})
+}

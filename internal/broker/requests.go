@@ -191,8 +191,11 @@ func (b *Broker) Requests(ctx context.Context, c identity.Caller, q RequestQuery
 	f := sqlstore.RequestFilter{Resource: q.Resource}
 	switch access.State(q.State) {
 	case "":
-	case access.Pending, access.Approved, access.Denied, access.Cancelled, access.Expired:
+	case access.Pending, access.Approved, access.Denied, access.Cancelled:
 		f.States = []access.State{access.State(q.State)}
+	case access.Expired:
+		// What has lapsed is shown as expired before anything has noticed.
+		f.States = []access.State{access.Expired, access.Pending}
 	default:
 		return nil, "", invalid("query.state", "A request is pending, approved, denied, cancelled or expired.")
 	}

@@ -35,9 +35,10 @@ type Clock struct {
 
 // New returns a clock that never shows less than what last and the time since
 // then demand.
-func New(last Mark) *Clock { return newClock(last, time.Now, uptime) }
+func New(last Mark) *Clock { return NewFrom(last, time.Now, uptime) }
 
-func newClock(last Mark, wall func() time.Time, up func() (string, time.Duration)) *Clock {
+// NewFrom is New on other clocks than the machine's: those of a simulation.
+func NewFrom(last Mark, wall func() time.Time, up func() (string, time.Duration)) *Clock {
 	c := &Clock{wall: wall, uptime: up}
 	// Here before the wall clock, and in Mark after it: the time between two
 	// readings must never count as passed, or effective time would get ahead of

@@ -24,7 +24,7 @@ func (f *fake) uptime() (string, time.Duration) { return f.boot, f.up }
 // Invariant: A1, A2
 func TestNeverGoesBack(t *testing.T) {
 	f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
-	c := newClock(Mark{}, f.now, f.uptime)
+	c := NewFrom(Mark{}, f.now, f.uptime)
 	last := c.Now()
 	for i, skew := range []time.Duration{0, time.Hour, -time.Hour, -30 * time.Second, 0, 87600 * time.Hour, 0, -87600 * time.Hour} {
 		f.elapsed += time.Second
@@ -41,7 +41,7 @@ func TestNeverGoesBack(t *testing.T) {
 func TestMonotonicTimeRunsOnWhenTheWallIsSetBack(t *testing.T) {
 	wall := time.Now() // its monotonic part survives Add
 	elapsed := time.Duration(0)
-	c := newClock(Mark{At: wall.Round(0).Add(time.Hour)}, func() time.Time { return wall.Add(elapsed) }, (&fake{}).uptime)
+	c := NewFrom(Mark{At: wall.Round(0).Add(time.Hour)}, func() time.Time { return wall.Add(elapsed) }, (&fake{}).uptime)
 	before := c.Now()
 	elapsed = 10 * time.Minute
 	if got := c.Now().Sub(before); got != 10*time.Minute {
@@ -52,18 +52,18 @@ func TestMonotonicTimeRunsOnWhenTheWallIsSetBack(t *testing.T) {
 // Invariant: A1, A2, A34
 func TestRestartWithTheWallSetBack(t *testing.T) {
 	f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), boot: "b1", up: time.Hour}
-	mark := newClock(Mark{}, f.now, f.uptime).Mark()
+	mark := NewFrom(Mark{}, f.now, f.uptime).Mark()
 
 	f.skew, f.up = -time.Hour, f.up+10*time.Minute
-	if got := newClock(mark, f.now, f.uptime).Now(); !got.Equal(mark.At.Add(10 * time.Minute)) {
+	if got := NewFrom(mark, f.now, f.uptime).Now(); !got.Equal(mark.At.Add(10 * time.Minute)) {
 		t.Errorf("same boot: %v, want ten minutes after %v", got, mark.At)
 	}
 	f.boot = "b2"
-	if got := newClock(mark, f.now, f.uptime).Now(); !got.Equal(mark.At) {
+	if got := NewFrom(mark, f.now, f.uptime).Now(); !got.Equal(mark.At) {
 		t.Errorf("other boot: %v, want the mark %v", got, mark.At)
 	}
 	f.boot = ""
-	if got := newClock(mark, f.now, f.uptime).Now(); got.Before(mark.At) {
+	if got := NewFrom(mark, f.now, f.uptime).Now(); got.Before(mark.At) {
 		t.Errorf("no boot ID: %v is before the mark %v", got, mark.At)
 	}
 }
@@ -72,7 +72,7 @@ func TestRestartWithTheWallSetBack(t *testing.T) {
 // would lengthen every grant.
 func TestBehind(t *testing.T) {
 	f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
-	c := newClock(Mark{At: f.start.Add(time.Minute)}, f.now, f.uptime)
+	c := NewFrom(Mark{At: f.start.Add(time.Minute)}, f.now, f.uptime)
 	if got := c.Behind(); got != time.Minute {
 		t.Errorf("Behind() = %v, want 1m", got)
 	}
@@ -94,7 +94,7 @@ func TestStartsDoNotAddUp(t *testing.T) {
 	}
 	mark := Mark{}
 	for range 1000 {
-		c := newClock(mark, f.now, slow)
+		c := NewFrom(mark, f.now, slow)
 		if d := c.Behind(); d > 0 {
 			t.Fatalf("the wall clock is %v behind", d)
 		}

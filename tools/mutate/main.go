@@ -1,0 +1,141 @@
+// Command mutate breaks the code a little, one place at a time, and counts how
+// many of the broken versions the tests notice. Each package is built once with
+// all its mutants inside, each behind a switch; the test binary then runs once
+// for each mutant, only with the tests that reach it, the quickest first.
+//
+// It refuses to guess: a mutant that survives all tests of its package fails the
+// run unless survivors.txt says why nothing can notice it.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+func main() {
+	opt := options{out: os.Stdout}
+	flag.IntVar(&opt.every, "every", 1, "try one mutant in so many, chosen by its name")
+	flag.IntVar(&opt.jobs, "jobs", 2, "how many test binaries run at once")
+	flag.StringVar(&opt.only, "only", "", "try only mutants whose name contains this")
+	flag.BoolVar(&opt.list, "list", false, "list the mutants and try none")
+	flag.Float64Var(&opt.least, "least", 90, "percent that must be killed in each package")
+	flag.DurationVar(&opt.budget, "budget", 0, "stop trying after so long and say how far it got; 0: never")
+	flag.Usage = func() {
+		fmt.Fprintln(os.Stderr, "usage: go run ./tools/mutate [flags] PACKAGE…\n\n    go run ./tools/mutate ./internal/access")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() == 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, ok := context.Background(), true
+	began := time.Now()
+	reasons, err := readReasons("tools/mutate/survivors.txt")
+	if err != nil {
+		fatal(err)
+	}
+	if opt.budget > 0 {
+		opt.until = began.Add(opt.budget)
+	}
+	for _, pkg := range flag.Args() {
+		good, err := mutate(ctx, opt, strings.TrimPrefix(filepath.Clean(pkg), "./"), reasons)
+		if err != nil {
+			fatal(fmt.Errorf("%s: %w", pkg, err))
+		}
+		ok = ok && good
+	}
+	_, _ = fmt.Fprintf(opt.out, "took %s\n", time.Since(began).Round(time.Second))
+	if !ok {
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	out         io.Writer
+	every, jobs int
+	only        string
+	list        bool
+	least       float64
+	budget      time.Duration
+	until       time.Time // zero: no end
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, "mutate:", err)
+	os.Exit(1)
+}
+
+// mutate tries the mutants of one package, which is named by its folder, and
+// reports whether the tests are good enough.
+func mutate(ctx context.Context, opt options, dir string, reasons map[string]string) (bool, error) {
+	p, err := load(ctx, dir)
+	if err != nil {
+		return false, err
+	}
+	all := p.instrument()
+	var chosen []*mutant
+	for _, m := range all {
+		if m.sampled(opt.every) && strings.Contains(m.name, opt.only) {
+			chosen = append(chosen, m)
+		}
+	}
+	if opt.list {
+		for _, m := range chosen {
+			_, _ = fmt.Fprintf(opt.out, "%d\t%s\n", m.id, m.name)
+		}
+		return true, nil
+	}
+	b, err := p.build(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer b.remove()
+	if err := b.measure(ctx); err != nil {
+		return false, err
+	}
+	b.tryAll(ctx, opt, chosen)
+	return report(opt, dir, len(all), chosen, reasons), nil
+}
+
+// report prints what came of the mutants of one package.
+func report(opt options, dir string, of int, chosen []*mutant, reasons map[string]string) bool {
+	var dead, explained, skipped int
+	var open []*mutant
+	for _, m := range chosen {
+		switch {
+		case m.result == untried:
+			skipped++
+		case m.result == killed:
+			dead++
+			if _, listed := reasons[m.name]; listed {
+				_, _ = fmt.Fprintf(opt.out, "  is killed, so survivors.txt need not explain it: %s\n", m.name)
+			}
+		case reasons[m.name] != "":
+			explained++
+		default:
+			open = append(open, m)
+		}
+	}
+	for _, m := range open {
+		_, _ = fmt.Fprintf(opt.out, "  survived (line %d, %d tests reach it): %s\n", m.line, m.reached, m.name)
+	}
+	tried := len(chosen) - skipped
+	percent := 100.0
+	if tried > 0 {
+		percent = 100 * float64(dead) / float64(tried)
+	}
+	_, _ = fmt.Fprintf(opt.out, "%s: %d mutants, %d tried, %d killed (%.1f %%), %d survive and are explained, %d survive unexplained", dir, of, tried, dead, percent, explained, len(open))
+	if skipped > 0 {
+		_, _ = fmt.Fprintf(opt.out, ", %d not tried for want of time", skipped)
+	}
+	_, _ = fmt.Fprintln(opt.out)
+	// A sample is too small for a percentage; there every survivor counts.
+	return len(open) == 0 && (percent >= opt.least || opt.every > 1) && tried > 0
+}
