@@ -225,9 +225,23 @@ type Catalog struct {
 
 // CatalogCheck answers POST /v1/catalog/check.
 type CatalogCheck struct {
-	OK       bool             `json:"ok"`
+	OK       bool             `json:"ok"` // it would be taken
 	Version  string           `json:"version,omitempty"`
 	Problems []CatalogProblem `json:"problems"`
+	Findings []CatalogFinding `json:"findings"`
+	Bounded  string           `json:"bounded,omitempty"` // what was not looked at
+}
+
+// CatalogFinding is one thing that a reader of a catalog should know. Its code
+// is stable. A problem is one too, with the severity error.
+type CatalogFinding struct {
+	Line      int    `json:"line"`
+	Column    int    `json:"column"`
+	Code      string `json:"code"`
+	Severity  string `json:"severity" enum:"error,warning,note"`
+	Message   string `json:"message"`             // what is wrong
+	Fix       string `json:"fix,omitempty"`       // what to do
+	Suspected bool   `json:"suspected,omitempty"` // not proven
 }
 
 // CatalogProblem is one thing wrong with a catalog.

@@ -12,6 +12,7 @@ import (
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/daemon"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/policy/lint"
 )
 
 // configCmd checks files.
@@ -81,6 +82,10 @@ func check(file string) *checked {
 	cat, err := policy.Parse(source, daemon.PolicyKinds())
 	if err != nil {
 		return c.refuse(err)
+	}
+	report := lint.Check(cat, lint.Options{RequestTTL: cfg.Limits.RequestTTL})
+	if n := len(report.Findings); n > 0 {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%s does not say what it means in %d places; show them: daypass policy check %s", cfg.Catalog, n, cfg.Catalog))
 	}
 	c.OK, c.Catalog, c.Principals, c.Resources = true, cat.Version(), len(cat.Principals()), len(cat.Resources())
 	return c

@@ -6,13 +6,14 @@ import (
 	"os"
 
 	"github.com/daypass/daypass/internal/cli"
+	"github.com/daypass/daypass/internal/daemon"
 )
 
 // version is set at release time (-ldflags "-X main.version=…").
 var version = "dev"
 
 func main() {
-	root := cli.New(cli.Options{Version: version})
+	root := cli.New(cli.Options{Version: version, Kinds: daemon.PolicyKinds()})
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "audit":

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/policy/lint"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -21,18 +21,6 @@ type CatalogError struct{ Problems []api.CatalogProblem }
 
 func (e *CatalogError) Error() string {
 	return fmt.Sprintf("the catalog has %d problems", len(e.Problems))
-}
-
-func problemsOf(err error) []api.CatalogProblem {
-	out := []api.CatalogProblem{}
-	var problems policy.Problems
-	if errors.As(err, &problems) {
-		for _, p := range problems {
-			out = append(out, api.CatalogProblem{Line: p.Line, Column: p.Column, Message: p.Message})
-		}
-		return out
-	}
-	return append(out, api.CatalogProblem{Line: 1, Column: 1, Message: err.Error()})
 }
 
 // compiled keeps catalogs of earlier versions that requests still refer to.
@@ -96,16 +84,14 @@ func (b *Broker) shownCatalog() api.Catalog {
 	return api.Catalog{Version: st.catalog.Version(), Source: string(st.catalog.Source()), AppliedAt: api.TimeOf(st.appliedAt), AppliedBy: st.appliedBy, Managed: managed}
 }
 
-// CheckCatalog says what is wrong with a catalog; nothing changes.
+// CheckCatalog says what is wrong with a catalog, and what else a reader should
+// know of it; nothing changes.
 func (b *Broker) CheckCatalog(ctx context.Context, c identity.Caller, source []byte) (api.CatalogCheck, error) {
 	if !b.who(c).admin() {
-		return api.CatalogCheck{}, b.forbid(ctx, c, "checking a catalog", "Only admins check catalogs here; daypass config check does it on a file.")
+		return api.CatalogCheck{}, b.forbid(ctx, c, "checking a catalog", "Only admins check catalogs here; daypass policy check does it on a file.")
 	}
-	cat, err := policy.Parse(source, b.cfg.Kinds)
-	if err != nil {
-		return api.CatalogCheck{Problems: problemsOf(err)}, nil
-	}
-	return api.CatalogCheck{OK: true, Version: cat.Version(), Problems: []api.CatalogProblem{}}, nil
+	_, check := lint.Source(source, b.cfg.Kinds, lint.Options{RequestTTL: b.cfg.Limits.RequestTTL})
+	return check, nil
 }
 
 // PutCatalog applies a catalog. With the file as the truth it is refused for
@@ -121,7 +107,7 @@ func (b *Broker) PutCatalog(ctx context.Context, c identity.Caller, source []byt
 	}
 	cat, err := policy.Parse(source, b.cfg.Kinds)
 	if err != nil {
-		return api.Catalog{}, &CatalogError{Problems: problemsOf(err)}
+		return api.Catalog{}, &CatalogError{Problems: lint.Problems(err)}
 	}
 	err = b.alone(ctx, c, sqlstore.Normal, func(u *unit) error {
 		if c.Principal != systemConfig.Principal && !u.who().admin() {

@@ -1,7 +1,8 @@
 // Package cli is the command line as a face: it reads arguments, calls the API
 // through package client, and prints what came back for a person or, with
-// -o json, for a program. Commands that need the server's own parts (serve,
-// demo, config, audit verify) are added by cmd/daypass.
+// -o json, for a program. The policy commands read catalogs that lie here as
+// files. Commands that need the server's own parts (serve, demo, config, audit
+// verify) are added by cmd/daypass.
 //
 // It refuses to decide anything, to put a secret on a command line or into a
 // file that others can read, to hand server text to a terminal unescaped, to
@@ -21,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/policy"
 )
 
 // The exit codes of every command.
@@ -51,6 +53,7 @@ type Options struct {
 	Getenv    func(string) string
 	ConfigDir string // where the folder daypass with the login lies; default os.UserConfigDir
 	Now       func() time.Time
+	Kinds     []policy.Kind // of the catalogs that are read here
 }
 
 // app is what all commands share.

@@ -21,12 +21,16 @@ type Catalog struct {
 	memberOf     map[string]map[string]bool // principal → its groups, directly or through others
 	groupsOf     map[string][]string        // the same, sorted
 	usersOf      map[string][]string        // user or group → enabled user accounts in it, sorted
+	parents      map[string][]string        // principal or group → groups that list it
+	groupIDs     []string                   // sorted
 
 	resources   map[string]*Resource
 	resourceIDs []string // sorted
 
 	guardrails []*guardrail
 	rules      []*rule
+
+	places map[string]Place // where things stand in the file; see Place
 }
 
 var _ access.Directory = (*Catalog)(nil)

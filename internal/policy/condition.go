@@ -18,6 +18,8 @@ import (
 type condition struct {
 	program cel.Program
 	reads   []read
+	checked *cel.Ast
+	env     *cel.Env
 }
 
 // read is one key of labels or attributes that a condition cannot do without.
@@ -72,7 +74,7 @@ func (k *checker) condition(when text, kind string) *condition {
 		k.fault(when.Node, "condition: %s", err)
 		return nil
 	}
-	return &condition{program: program, reads: readsOf(checked)}
+	return &condition{program: program, reads: readsOf(checked), checked: checked, env: env}
 }
 
 func explainIssue(message, kind string) string {

@@ -43,6 +43,7 @@ func (k *checker) membership(entries []config.Located[groupEntry]) {
 			}
 		}
 	}
+	k.c.parents, k.c.groupIDs = parents, slices.Sorted(maps.Keys(k.groups))
 	k.cycles(parents)
 	k.close(parents)
 }

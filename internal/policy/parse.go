@@ -50,7 +50,7 @@ func Parse(src []byte, kinds []Kind) (*Catalog, error) {
 	if err != nil {
 		return nil, asProblems(err)
 	}
-	k := &checker{c: &Catalog{source: slices.Clone(src)}, kinds: make(map[string]Kind), groups: make(map[string]ast.Node)}
+	k := &checker{c: &Catalog{source: slices.Clone(src), places: make(map[string]Place)}, kinds: make(map[string]Kind), groups: make(map[string]ast.Node)}
 	for _, kind := range kinds {
 		k.kinds[kind.Name()] = kind
 	}
@@ -63,6 +63,7 @@ func Parse(src []byte, kinds []Kind) (*Catalog, error) {
 	k.membership(file.Groups)
 	k.resources(file.Resources)
 	k.policy(file.Policy)
+	k.places(file)
 	if len(k.errs) == 0 {
 		k.canonical(root)
 	}

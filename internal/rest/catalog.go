@@ -53,7 +53,7 @@ func (s *server) catalogRoutes() {
 
 	s.addRaw(Route{
 		Method: "POST", Path: "/v1/catalog/check", ID: "checkCatalog", Tag: "Catalog",
-		Summary: "Check a catalog", Text: "By an admin. Says what is wrong with it, and where; changes nothing.",
+		Summary: "Check a catalog", Text: "By an admin. Says what is wrong with it, and where, and in `findings` what a good one cannot mean: rules that never decide, approvals that nobody could give. Changes nothing.",
 		Answers: []int{200}, Errors: []int{403}, Media: catalogMedia,
 	}, reflect.TypeFor[api.CatalogCheck](), func(w http.ResponseWriter, c *call) error {
 		source, err := readCatalog(w, c.r)
