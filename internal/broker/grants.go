@@ -358,10 +358,7 @@ func (u *unit) issueJWT(r *access.Request, id string) (func() (credential.Secret
 	if !ok || !res.JWT {
 		return nil, api.Time{}, u.deny(audit.AccessDenied, r, &Error{Kind: Forbidden, Code: "jwt_off", Field: "body.format", Message: "This resource takes no JWTs; ask for the format token."})
 	}
-	details, err := authorizationDetails(r.Content)
-	if err != nil {
-		return nil, api.Time{}, err
-	}
+	details := authorizationDetails(r.Content)
 	claims := credential.Claims{
 		Issuer: u.b.cfg.PublicURL, Subject: r.Content.Requester, Audience: r.Content.Resource, ClientID: r.Content.Requester, ID: id,
 		IssuedAt: u.now, Txn: r.ID, GrantID: r.Grant.ID, AuthorizationDetails: []json.RawMessage{details},
@@ -382,15 +379,24 @@ func (u *unit) issueJWT(r *access.Request, id string) (func() (credential.Secret
 }
 
 // authorizationDetails is the granted scope as RFC 9396 writes it.
-func authorizationDetails(c access.Content) (json.RawMessage, error) {
-	members := map[string]json.RawMessage{}
-	if err := json.Unmarshal(c.Scope, &members); err != nil {
-		return nil, fmt.Errorf("the scope of %s: %w", c.Resource, err)
+func authorizationDetails(c access.Content) json.RawMessage {
+	return appendDetails(nil, c.Kind, c.Resource, c.Scope)
+}
+
+// appendDetails appends a canonical scope as RFC 9396 writes it: its members
+// beside type and resource, which no kind of scope has. Kinds and resources
+// have names that JSON does not escape.
+func appendDetails(b []byte, kind, resource string, scope json.RawMessage) []byte {
+	b = append(b, `{"type":"urn:daypass:`...)
+	b = append(b, kind...)
+	b = append(b, `","resource":"`...)
+	b = append(b, resource...)
+	b = append(b, '"')
+	if len(scope) <= len(`{}`) { // canonical: an object, without spaces
+		return append(b, '}')
 	}
-	for name, value := range map[string]string{"type": "urn:daypass:" + c.Kind, "resource": c.Resource} {
-		members[name], _ = json.Marshal(value) // a string always marshals
-	}
-	return json.Marshal(members)
+	b = append(b, ',')
+	return append(b, scope[1:]...)
 }
 
 // liveGrant is a request's grant as the index keeps it.

@@ -7,12 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/live"
-	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -23,18 +21,25 @@ type Introspection struct {
 	Sub, Aud, ClientID, JTI, Txn   string
 	GrantID, TokenType, OnBehalfOf string
 	Iat, Nbf, Exp                  time.Time
-	AuthorizationDetails           []json.RawMessage
+	Kind                           string
+	Scope                          json.RawMessage // canonical
+}
+
+// AppendDetails appends the granted scope as RFC 9396 writes it: one object.
+func (i *Introspection) AppendDetails(b []byte) []byte {
+	return appendDetails(b, i.Kind, i.Aud, i.Scope)
 }
 
 // Introspect says whether a token is good at this instant for a resource that
 // the caller fronts. It asks the index alone: no SQL.
 func (b *Broker) Introspect(ctx context.Context, c identity.Caller, token string) (Introspection, error) {
 	cat := b.catalog()
+	admin := who{b: b, cat: cat, c: c}.admin()
 	fronts := func(resource string) bool {
 		r, ok := cat.Resource(resource)
-		return ok && (slices.Contains(r.Introspect, c.Principal) || b.who(c).admin())
+		return ok && (admin || slices.Contains(r.Introspect, c.Principal))
 	}
-	if !b.who(c).admin() && !slices.ContainsFunc(cat.Resources(), func(r *policy.Resource) bool { return slices.Contains(r.Introspect, c.Principal) }) {
+	if !admin && !cat.Fronts(c.Principal) {
 		return Introspection{}, b.forbid(ctx, c, "introspecting tokens", "Only the principals that a resource lists under introspect, and admins, introspect tokens.")
 	}
 	proof, why := b.prove(token, fronts)
@@ -65,11 +70,7 @@ func (b *Broker) Introspect(ctx context.Context, c identity.Caller, token string
 	if proof.claims != nil {
 		out.JTI, out.Iat, out.Nbf, out.Exp = proof.claims.ID, proof.claims.IssuedAt, proof.claims.NotBefore, proof.claims.ExpiresAt
 	}
-	details, err := authorizationDetails(access.Content{Kind: grant.Kind, Resource: grant.Resource, Scope: grant.Scope})
-	if err != nil {
-		return Introspection{}, err
-	}
-	out.AuthorizationDetails = []json.RawMessage{details}
+	out.Kind, out.Scope = grant.Kind, grant.Scope
 	return out, nil
 }
 

@@ -29,9 +29,9 @@ func TestIntrospectionFollowsTheGrant(t *testing.T) {
 					t.Errorf("%+v", in)
 				}
 				// The stored grant decides, not what a token says of itself.
-				must(t, json.Unmarshal(in.AuthorizationDetails[0], &details))
+				must(t, json.Unmarshal(in.AppendDetails(nil), &details))
 				if details.Type != "urn:daypass:http" || details.Resource != "orders" || len(details.Methods) != 2 {
-					t.Errorf("%s", in.AuthorizationDetails[0])
+					t.Errorf("%s", in.AppendDetails(nil))
 				}
 				_, err = w.Introspect(ctx, as("user:dee"), *c.Secret)
 				refused(t, err, "forbidden")

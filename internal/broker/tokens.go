@@ -77,20 +77,23 @@ func (t *tokenIndex) find(hash [32]byte, now time.Time) (principal, id string) {
 // Authenticate says whose API token this is. Failures are counted per source
 // and minute.
 func (b *Broker) Authenticate(token, ip, channel string) (identity.Caller, error) {
-	bad := &Error{Kind: Unauthorized, Code: "unauthorized", Message: "Send a live API token: Authorization: Bearer dpat_…"}
 	hash, err := credential.ParseToken(credential.PrincipalToken, token)
 	if err != nil {
 		b.recorder.countFailed(ip, channel, "malformed token")
-		return identity.Caller{}, bad
+		return identity.Caller{}, badToken()
 	}
 	principal, id := b.tokens.find(hash, b.cfg.Clock.Now())
 	cat := b.catalog()
 	if principal == "" || !enabled(cat, principal) {
 		b.recorder.countFailed(ip, channel, "unknown token")
-		return identity.Caller{}, bad
+		return identity.Caller{}, badToken()
 	}
 	p, _ := cat.Principal(principal)
 	return identity.Caller{Principal: principal, OnBehalfOf: p.Owner, Token: id, IP: ip, Channel: channel}, nil
+}
+
+func badToken() error {
+	return &Error{Kind: Unauthorized, Code: "unauthorized", Message: "Send a live API token: Authorization: Bearer dpat_…"}
 }
 
 // stillAuthentic reports whether the caller's token is still good.

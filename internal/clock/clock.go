@@ -13,6 +13,7 @@ package clock
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,9 +29,24 @@ type Clock struct {
 	wall   func() time.Time // with monotonic reading
 	uptime func() (boot string, up time.Duration)
 
-	mu   sync.Mutex
+	mu   sync.Mutex // of those who move the anchor
+	now  atomic.Pointer[anchor]
+	last atomic.Int64 // Unix nanoseconds: the latest that Now has said
+}
+
+// anchor is an instant of effective time and the reading that it belongs to.
+type anchor struct {
 	base time.Time // effective time at ref, without monotonic reading
 	ref  time.Time // wall reading with monotonic part, taken together with base
+}
+
+// at is effective time at a reading, as far as a knows.
+func (a *anchor) at(now time.Time) time.Time {
+	// Sub uses the monotonic readings, so a wall clock set back does not count.
+	if elapsed := now.Sub(a.ref); elapsed > 0 {
+		return a.base.Add(elapsed)
+	}
+	return a.base
 }
 
 // New returns a clock that never shows less than what last and the time since
@@ -44,34 +60,54 @@ func NewFrom(last Mark, wall func() time.Time, up func() (string, time.Duration)
 	// readings must never count as passed, or effective time would get ahead of
 	// a wall clock that is right, and further with each start.
 	boot, now := up()
-	c.ref = wall()
-	c.base = c.ref.Round(0)
+	a := &anchor{ref: wall()}
+	a.base = a.ref.Round(0)
 	floor := last.At
 	if elapsed := now - last.Up; boot != "" && boot == last.Boot && elapsed > 0 {
 		floor = floor.Add(elapsed)
 	}
-	if floor.After(c.base) {
-		c.base = floor
+	if floor.After(a.base) {
+		a.base = floor
 	}
+	c.now.Store(a)
 	return c
 }
 
 // Now returns effective time in UTC, in full precision and without a monotonic
-// reading. It never goes back.
+// reading. It never goes back. It takes no lock unless the wall clock is ahead
+// of what the time since the last anchor explains: somebody set it forward.
 func (c *Clock) Now() time.Time {
+	now := c.wall()
+	effective := c.now.Load().at(now)
+	if w := now.Round(0); w.After(effective) {
+		effective = c.forward(w, now)
+	}
+	return c.reached(effective)
+}
+
+// reached returns t, or what was said before where that is later.
+func (c *Clock) reached(t time.Time) time.Time {
+	for at := t.UnixNano(); ; {
+		last := c.last.Load()
+		if at <= last {
+			return time.Unix(0, last).UTC()
+		}
+		if c.last.CompareAndSwap(last, at) {
+			return t.UTC()
+		}
+	}
+}
+
+// forward moves the anchor to a wall clock that is ahead.
+func (c *Clock) forward(w, now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.wall()
-	effective := c.base
-	// Sub uses the monotonic readings, so a wall clock set back does not count.
-	if elapsed := now.Sub(c.ref); elapsed > 0 {
-		effective = c.base.Add(elapsed)
-	}
-	if w := now.Round(0); w.After(effective) {
+	effective := c.now.Load().at(now) // somebody else may have moved it meanwhile
+	if w.After(effective) {
 		effective = w
+		c.now.Store(&anchor{base: effective, ref: now})
 	}
-	c.base, c.ref = effective, now
-	return effective.UTC()
+	return effective
 }
 
 // Mark returns the present as something that the store can keep.

@@ -1,6 +1,8 @@
 package clock
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -100,4 +102,43 @@ func TestStartsDoNotAddUp(t *testing.T) {
 		}
 		mark = c.Mark()
 	}
+}
+
+// What one goroutine was told, another that asks later is told too.
+//
+// Invariant: A1, A2
+func TestNeverGoesBackBesideOthers(t *testing.T) {
+	var ahead atomic.Int64
+	c := newClock(Mark{}, func() time.Time { return time.Now().Round(0).Add(time.Duration(ahead.Load())) }, uptime)
+	var latest atomic.Int64
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for i := range 2000 {
+				before := latest.Load()
+				now := c.Now().UnixNano()
+				if now < before {
+					t.Errorf("%d is before %d", now, before)
+					return
+				}
+				for now > before && !latest.CompareAndSwap(before, now) {
+					before = latest.Load()
+				}
+				if i%100 == 0 {
+					ahead.Store(int64(i%3-1) * int64(time.Hour)) // set forward, and back
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func BenchmarkNow(b *testing.B) {
+	c := New(Mark{})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			c.Now()
+		}
+	})
 }

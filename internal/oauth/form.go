@@ -25,22 +25,35 @@ var (
 // readToken reads the token parameter of a form body. Other parameters are
 // ignored (RFC 6749 section 3.2), but none of those that we know may occur
 // twice.
-func readToken(w http.ResponseWriter, r *http.Request) (string, error) {
+// It reads into page, and what it returns is a copy.
+func readToken(w http.ResponseWriter, r *http.Request, page *[]byte) (string, error) {
 	if !isForm(r.Header) {
 		return "", errForm
 	}
 	if r.ContentLength > maxForm {
 		return "", errLong
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
 	var over *http.MaxBytesError
-	switch {
+	switch err := fill(page, w, r); {
 	case errors.As(err, &over):
 		return "", errLong
 	case err != nil:
 		return "", errBody
 	}
-	return tokenOf(string(body))
+	return tokenOf(string(*page))
+}
+
+// fill reads the body of r, at most maxForm bytes. One whose length is known
+// and short is read without a guard of its own: net/http reads no further.
+func fill(page *[]byte, w http.ResponseWriter, r *http.Request) error {
+	if n := r.ContentLength; n >= 0 && n <= int64(cap(*page)) {
+		*page = (*page)[:n]
+		_, err := io.ReadFull(r.Body, *page)
+		return err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	*page = body
+	return err
 }
 
 // isForm reports whether a body is a plain form.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,6 +23,17 @@ var (
 	noCache  = []string{"no-cache"}
 )
 
+// pages are the buffers of bodies and answers: each of a hot call's size, none
+// of which outlives its call. The token is copied out of its page.
+var pages = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
+
+// giveBack keeps a page for the next call, unless a long body made it large.
+func giveBack(page *[]byte) {
+	if cap(*page) <= 8<<10 {
+		pages.Put(page)
+	}
+}
+
 // introspect answers RFC 7662. The caller is known before the body is read.
 func (s *server) introspect(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
@@ -31,7 +43,9 @@ func (s *server) introspect(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	token, err := readToken(w, r)
+	page := pages.Get().(*[]byte)
+	defer giveBack(page)
+	token, err := readToken(w, r, page)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "invalid_request", err.Error())
 		return
@@ -48,7 +62,8 @@ func (s *server) introspect(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(inactive)
 		return
 	}
-	_, _ = w.Write(s.encode(make([]byte, 0, 1024), &found))
+	*page = s.encode((*page)[:0], &found)
+	_, _ = w.Write(*page)
 }
 
 // ascii reports whether s is visible ASCII.
@@ -78,12 +93,7 @@ func (s *server) encode(b []byte, t *broker.Introspection) []byte {
 	b = member(b, "txn", t.Txn)
 	b = member(b, "grant_id", t.GrantID)
 	b = append(b, `,"authorization_details":[`...)
-	for i, d := range t.AuthorizationDetails {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, d...)
-	}
+	b = t.AppendDetails(b)
 	return append(b, "]}\n"...)
 }
 

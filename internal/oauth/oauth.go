@@ -60,24 +60,39 @@ func New(d Deps) http.Handler {
 	d.Issuer = strings.TrimRight(d.Issuer, "/")
 	s := &server{Deps: d, issuer: quote(nil, d.Issuer)}
 	s.metadata = s.describe()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/oauth-authorization-server", s.serveMetadata)
-	mux.HandleFunc("GET /.well-known/jwks.json", s.serveJWKS)
-	mux.HandleFunc("POST /oauth/introspect", s.introspect)
-	mux.HandleFunc("POST /oauth/revoke", s.revoke)
-	for path, allow := range map[string]string{
-		"/.well-known/oauth-authorization-server": "GET, HEAD",
-		"/.well-known/jwks.json":                  "GET, HEAD",
-		"/oauth/introspect":                       http.MethodPost,
-		"/oauth/revoke":                           http.MethodPost,
-	} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Allow", allow)
-			refuse(w, http.StatusMethodNotAllowed, "invalid_request", "this endpoint takes "+allow)
-		})
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	return s
+}
+
+// ServeHTTP implements http.Handler. Paths are few and exact; introspection,
+// which is asked for each use of a token, is the first.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	serve, allow := route(r.URL.Path)
+	switch {
+	case serve == nil:
 		refuse(w, http.StatusNotFound, "invalid_request", "there is no such endpoint")
-	})
-	return mux
+	case r.Method == allow, allow == http.MethodGet && r.Method == http.MethodHead:
+		r.Pattern = r.URL.Path // what metrics name it by
+		serve(s, w, r)
+	default:
+		r.Pattern = r.URL.Path
+		if allow == http.MethodGet {
+			allow = "GET, HEAD"
+		}
+		w.Header().Set("Allow", allow)
+		refuse(w, http.StatusMethodNotAllowed, "invalid_request", "this endpoint takes "+allow)
+	}
+}
+
+func route(path string) (serve func(*server, http.ResponseWriter, *http.Request), method string) {
+	switch path {
+	case "/oauth/introspect":
+		return (*server).introspect, http.MethodPost
+	case "/oauth/revoke":
+		return (*server).revoke, http.MethodPost
+	case "/.well-known/jwks.json":
+		return (*server).serveJWKS, http.MethodGet
+	case "/.well-known/oauth-authorization-server":
+		return (*server).serveMetadata, http.MethodGet
+	}
+	return nil, ""
 }

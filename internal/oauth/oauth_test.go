@@ -52,7 +52,7 @@ func newFace(t testing.TB) (*fakeBroker, http.Handler) {
 	f := &fakeBroker{found: broker.Introspection{
 		Active: true, Sub: "user:ana", Aud: "orders-db", ClientID: "user:ana", JTI: "crd_a", Txn: "req_a", GrantID: "grt_a", TokenType: "Bearer",
 		Iat: start, Nbf: start, Exp: start.Add(15 * time.Minute),
-		AuthorizationDetails: []json.RawMessage{json.RawMessage(`{"type":"urn:daypass:postgres","resource":"orders-db","actions":["select"]}`)},
+		Kind: "postgres", Scope: json.RawMessage(`{"actions":["select"]}`),
 	}}
 	return f, New(Deps{
 		Broker: f, Issuer: "https://daypass.example/", Types: []string{"urn:daypass:http", "urn:daypass:postgres"},

@@ -24,7 +24,7 @@ func (s *server) revoke(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	token, err := readToken(w, r)
+	token, err := readToken(w, r, new([]byte))
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "invalid_request", err.Error())
 		return

@@ -25,7 +25,8 @@ type Catalog struct {
 	groupIDs     []string                   // sorted
 
 	resources   map[string]*Resource
-	resourceIDs []string // sorted
+	resourceIDs []string        // sorted
+	fronting    map[string]bool // principals that some resource lists under introspect
 
 	guardrails []*guardrail
 	rules      []*rule
@@ -42,10 +43,16 @@ func Empty() *Catalog {
 	return c
 }
 
-// seal fixes the version, once canonical is there.
+// seal fixes the version, once canonical is there, and who fronts what.
 func (c *Catalog) seal() {
 	sum := sha256.Sum256(c.canonical)
 	c.version = "sha256:" + hex.EncodeToString(sum[:])
+	c.fronting = map[string]bool{}
+	for _, r := range c.resources {
+		for _, p := range r.Introspect {
+			c.fronting[p] = true
+		}
+	}
 }
 
 // Version is "sha256:" and the hex SHA-256 of Canonical.
@@ -79,6 +86,10 @@ func (c *Catalog) Resource(id string) (*Resource, bool) {
 	r, ok := c.resources[id]
 	return r, ok
 }
+
+// Fronts reports whether some resource lists principal under introspect: it
+// may ask about that resource.
+func (c *Catalog) Fronts(principal string) bool { return c.fronting[principal] }
 
 // Resources returns all resources by ID.
 func (c *Catalog) Resources() []*Resource {

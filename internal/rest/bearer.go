@@ -35,18 +35,20 @@ func NewBearer(tokens authenticator) *Bearer {
 // an address that failed too often in the last minute. A valid token is
 // accepted from any address, however often that address failed.
 func (b *Bearer) Caller(r *http.Request) (identity.Caller, error) {
-	headers := r.Header.Values("Authorization")
+	headers := r.Header["Authorization"]
 	if len(headers) == 0 {
 		return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Send Authorization: Bearer and an API token."}
 	}
 	ip := PeerIP(r)
-	var err error = &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Send exactly one Authorization header: Bearer and an API token."}
+	var err error
 	if token, ok := bearerToken(headers); ok {
 		var caller identity.Caller
 		if caller, err = b.tokens.Authenticate(token, ip, channel(r)); err == nil {
 			trust(r.Context())
 			return caller, nil
 		}
+	} else {
+		err = &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Send exactly one Authorization header: Bearer and an API token."}
 	}
 	if wait := b.failures.count(ip); wait > 0 {
 		return identity.Caller{}, &broker.Error{Kind: broker.TooMany, Code: "too_many_failures", RetryAfter: wait,
@@ -71,15 +73,20 @@ func bearerToken(headers []string) (string, bool) {
 // PeerIP is the address that the connection comes from, without port. What
 // headers say of other addresses is not believed.
 func PeerIP(r *http.Request) string {
+	if k, ok := r.Context().Value(connKey{}).(*cappedConn); ok && k.peer != "" {
+		return k.peer
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
-		return a.Unmap().WithZone("").String()
+		return plainAddr(a)
 	}
 	return host
 }
+
+func plainAddr(a netip.Addr) string { return a.Unmap().WithZone("").String() }
 
 // channel says what kind of client calls, for the record. It decides nothing.
 func channel(r *http.Request) string {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // Limits of connections on one listener.
@@ -48,6 +49,10 @@ type cappedConn struct {
 	// The places in the two lists; nil when trusted or closed.
 	inAll, inPeer *list.Element
 	closed        bool
+
+	peer    string       // its address, without port
+	trusted atomic.Bool  // so that each call need not ask the cap
+	writing atomic.Int64 // Unix milliseconds; when the write deadline was moved last
 }
 
 // Accept implements net.Listener.
@@ -59,7 +64,7 @@ func (l *connCap) Accept() (net.Conn, error) {
 		}
 		k := &cappedConn{Conn: c, cap: l}
 		if a, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-			k.from = network(a.Addr().String())
+			k.from, k.peer = network(a.Addr().String()), plainAddr(a.Addr())
 		}
 		out, admitted := l.admit(k)
 		if out != nil {

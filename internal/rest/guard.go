@@ -23,14 +23,25 @@ func (s *server) guard(next http.Handler) http.Handler {
 		_ = sites.AddTrustedOrigin(origin) // a bad one trusts nobody more
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w, rc: http.NewResponseController(w)}
 		start := time.Now()
+		rec := &recorder{ResponseWriter: w, conn: connOf(r)}
 		defer func() { s.metrics.observe(r, rec.status, time.Since(start)) }()
 		defer s.recover(rec, r)
-		secure(rec.Header(), r)
-		rec.extend() // also for a 100 Continue; the last call's has passed
+		rec.extend(start) // also for a 100 Continue; the last call's has passed
 		if r.Body != http.NoBody {
-			_ = rec.rc.SetReadDeadline(start.Add(bodyTime))
+			_ = setReadDeadline(w, start.Add(bodyTime))
+		}
+		if s.forwarded(r) {
+			secureFace(rec.Header(), r)
+			s.Forward.ServeHTTP(rec, r)
+			return
+		}
+		next := next
+		if face := s.face(r.URL.Path); face != nil {
+			next = face
+			secureFace(rec.Header(), r)
+		} else {
+			secure(rec.Header(), r)
 		}
 		switch {
 		case !hosts(r) && !isProbe(r):
@@ -43,19 +54,6 @@ func (s *server) guard(next http.Handler) http.Handler {
 			next.ServeHTTP(rec, r)
 		}
 	})
-}
-
-// secure sets the headers that every answer has; handlers loosen some.
-func secure(h http.Header, r *http.Request) {
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if r.TLS != nil {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
-	}
 }
 
 // recover answers 500 for a panic, with a reference that the log has too. A
@@ -186,7 +184,7 @@ const writeTime = 15 * time.Second
 // of its own, so that a peer that does not read ends, and a stream does not.
 type recorder struct {
 	http.ResponseWriter
-	rc       *http.ResponseController
+	conn     *cappedConn // of an HTTP/1 request; nil when not known
 	status   int
 	deadline time.Time
 }
@@ -199,7 +197,7 @@ func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
 	}
-	w.extend()
+	w.extend(time.Now())
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -208,14 +206,43 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	w.extend()
+	w.extend(time.Now())
 	return w.ResponseWriter.Write(p)
 }
 
-// extend moves the write deadline, at most once a second.
-func (w *recorder) extend() {
-	if now := time.Now(); now.Sub(w.deadline) > time.Second {
-		w.deadline = now
-		_ = w.rc.SetWriteDeadline(now.Add(writeTime))
+// extend moves the write deadline, at most once a second. The deadline of an
+// HTTP/1 connection outlives a call, so that the next one need not set it
+// again; one of HTTP/2 belongs to its stream.
+func (w *recorder) extend(now time.Time) {
+	if now.Sub(w.deadline) <= time.Second {
+		return
 	}
+	w.deadline = now
+	if w.conn != nil {
+		if last := w.conn.writing.Load(); last != 0 && now.UnixMilli()-last <= 1000 && now.UnixMilli() >= last {
+			return
+		}
+		w.conn.writing.Store(now.UnixMilli())
+	}
+	_ = setWriteDeadline(w.ResponseWriter, now.Add(writeTime))
+}
+
+// deadliner is what net/http's own response writers are.
+type deadliner interface {
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+func setReadDeadline(w http.ResponseWriter, at time.Time) error {
+	if d, ok := w.(deadliner); ok {
+		return d.SetReadDeadline(at)
+	}
+	return http.NewResponseController(w).SetReadDeadline(at)
+}
+
+func setWriteDeadline(w http.ResponseWriter, at time.Time) error {
+	if d, ok := w.(deadliner); ok {
+		return d.SetWriteDeadline(at)
+	}
+	return http.NewResponseController(w).SetWriteDeadline(at)
 }

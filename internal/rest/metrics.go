@@ -1,9 +1,12 @@
 package rest
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +30,34 @@ type metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+
+	// The series that were seen, so that a call finds its own without hashing
+	// labels. There are as many as routes × methods × codes of this package.
+	mu   sync.Mutex // of those who add one
+	seen atomic.Pointer[map[seriesKey]series]
+}
+
+type seriesKey struct {
+	route, method string
+	status        int
+}
+
+type series struct {
+	calls   prometheus.Counter
+	seconds prometheus.Observer
+}
+
+func (m *metrics) of(k seriesKey) series {
+	if got, ok := (*m.seen.Load())[k]; ok {
+		return got
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := maps.Clone(*m.seen.Load())
+	s := series{calls: m.calls.WithLabelValues(k.route, k.method, strconv.Itoa(k.status)), seconds: m.seconds.WithLabelValues(k.route)}
+	all[k] = s
+	m.seen.Store(&all)
+	return s
 }
 
 func newMetrics(stats func() Stats) *metrics {
@@ -40,6 +71,7 @@ func newMetrics(stats func() Stats) *metrics {
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60},
 		}, []string{"route"}),
 	}
+	m.seen.Store(&map[seriesKey]series{})
 	m.registry.MustRegister(m.calls, m.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if stats != nil {
 		m.registry.MustRegister(statsCollector{stats})
@@ -64,8 +96,9 @@ func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
 	if status == 0 {
 		status = 499 // nobody was there to read an answer
 	}
-	m.calls.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+	s := m.of(seriesKey{route, method, status})
+	s.calls.Inc()
+	s.seconds.Observe(took.Seconds())
 }
 
 // statsCollector asks for Stats once per scrape.

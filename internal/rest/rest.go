@@ -45,9 +45,14 @@ type Deps struct {
 	Broker Broker
 	Bearer *Bearer
 
-	// OAuth serves /oauth/ and the OAuth documents under /.well-known/, behind
-	// the same guards. Nil: those paths are 404.
-	OAuth http.Handler
+	// OAuth serves /oauth/ and the OAuth documents under /.well-known/, AuthZEN
+	// /access/v1/ and its document, behind the same guards. Nil: those paths are
+	// 404.
+	OAuth, AuthZEN http.Handler
+	// Forward serves /authz/. What it is asked about is another host's and
+	// another site's request, passed on by a proxy that must prove itself: the
+	// guards against foreign hosts and sites are not for it. Nil: 404.
+	Forward http.Handler
 
 	PublicURL string   // as in the server config; its host is accepted, links point there
 	Listen    []string // the addresses listened on, host:port; their hosts are accepted

@@ -162,11 +162,6 @@ func (s *server) refusals() {
 				detail: "This path takes " + allow + "."})
 		})
 	}
-	if s.OAuth != nil {
-		for _, path := range []string{"/oauth/", "/.well-known/oauth-authorization-server", "/.well-known/jwks.json"} {
-			s.mux.Handle(path, s.OAuth)
-		}
-	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, &fault{status: http.StatusNotFound, code: "not_found", detail: "There is nothing at this path. GET /docs lists what there is."})
 	})

@@ -42,7 +42,17 @@ func connContext(ctx context.Context, c net.Conn) context.Context {
 // trust marks the connection of a request as one that an authenticated caller
 // uses.
 func trust(ctx context.Context) {
-	if k, ok := ctx.Value(connKey{}).(*cappedConn); ok {
+	if k, ok := ctx.Value(connKey{}).(*cappedConn); ok && !k.trusted.Swap(true) {
 		k.cap.trust(k)
 	}
+}
+
+// connOf is the connection of an HTTP/1 request, which has it for itself; nil
+// for others.
+func connOf(r *http.Request) *cappedConn {
+	if r.ProtoMajor != 1 {
+		return nil
+	}
+	k, _ := r.Context().Value(connKey{}).(*cappedConn)
+	return k
 }
