@@ -75,6 +75,9 @@ type Terms struct {
 	MaxDuration   time.Duration `json:"max_duration"`
 	MaxTotal      time.Duration `json:"max_total"`      // cap on a grant with all its extensions
 	ApproveWithin time.Duration `json:"approve_within"` // how long the request may wait for its reviews
+	// BreakGlass is set when the request takes access first: the stages then
+	// review it afterwards.
+	BreakGlass *BreakGlass `json:"break_glass,omitempty"`
 }
 
 // Content is all that an approver decides on. Its hash is what a vote names.
@@ -123,6 +126,7 @@ type Request struct {
 	Outcome     string     `json:"outcome,omitempty"`    // a sentence: why it was denied, lapsed …
 	Reviews     []Review   `json:"reviews,omitempty"`
 	Added       []Stage    `json:"added,omitempty"` // stages that a stricter catalog added after submission; not in the hash
+	Duty        *Duty      `json:"duty,omitempty"`  // of a request that broke glass: its review afterwards
 	Grant       *Grant     `json:"grant,omitempty"`
 }
 
@@ -136,6 +140,7 @@ type Grant struct {
 	EndedReason    EndReason  `json:"ended_reason,omitempty"`
 	EndedBy        string     `json:"ended_by,omitempty"`
 	CleanupPending bool       `json:"cleanup_pending,omitempty"`
+	BreakGlass     bool       `json:"break_glass,omitempty"` // taken before anybody agreed; never extended
 }
 
 // ActiveAt reports whether the grant gives access at now. It is arithmetic on
@@ -185,6 +190,10 @@ type Facts struct {
 	// Connector says that a grant of this kind must be made real inside its
 	// target before it is active.
 	Connector bool
+	// OpenDuty is a request whose break-glass still waits for its review and
+	// whose requester answers to the same person; empty for none. It is needed
+	// by a Submit that breaks glass.
+	OpenDuty string
 	// IssuingOff says that nothing may be approved now; ends go on.
 	IssuingOff bool
 }

@@ -33,6 +33,17 @@ func applyRequest(r *Request, e Event) {
 	switch e := e.(type) {
 	case Voted:
 		r.Reviews = append(r.Reviews, e.Review)
+	case GlassBroken:
+		r.Duty = &Duty{Told: slices.Clone(e.Told), Person: e.Person}
+	case GlassFound:
+		if r.Duty != nil {
+			r.Duty.Finding = true
+		}
+	case GlassReviewed:
+		if r.Duty != nil {
+			at := e.At
+			r.Duty.DoneAt = &at
+		}
 	case StagesAdded:
 		r.Added = append(r.Added, cloneStages(e.Stages)...)
 	case RequestApproved:
@@ -78,6 +89,7 @@ func (r *Request) clone() *Request {
 	c.DecidedAt = cloneTime(r.DecidedAt)
 	c.Reviews = slices.Clone(r.Reviews)
 	c.Added = cloneStages(r.Added)
+	c.Duty = r.Duty.clone()
 	c.Grant = r.Grant.clone()
 	return &c
 }
@@ -96,6 +108,7 @@ func cloneContent(c Content) Content {
 	c.StartAt = cloneTime(c.StartAt)
 	c.Terms.Guardrails = slices.Clone(c.Terms.Guardrails)
 	c.Terms.Stages = cloneStages(c.Terms.Stages)
+	c.Terms.BreakGlass = c.Terms.BreakGlass.clone()
 	return c
 }
 

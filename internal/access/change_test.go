@@ -23,6 +23,10 @@ func TestScheduledStarts(t *testing.T) {
 		}
 		c, at := l.r.Content, noon.Add(time.Hour)
 		c.StartAt, l.r, l.history = &at, nil, nil
+		if c.Terms.BreakGlass != nil { // which is never for later
+			c.Terms.BreakGlass = nil
+			l.f.Current = &Verdict{Terms: c.Terms}
+		}
 		l.now = noon
 		l.do(Submit{ID: "req_1", GrantID: "grt_1", Content: c})
 		for range 8 {

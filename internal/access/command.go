@@ -9,8 +9,12 @@ type Command interface{ command() }
 // The broker has already refused what policy refuses.
 type Submit struct {
 	ID      string
-	GrantID string // for an automatic approval
+	GrantID string // for an automatic approval, and for one that breaks glass
 	Content Content
+	// Told are the accounts that hear at once of a request that breaks glass,
+	// and Person is who answers for its requester.
+	Told   []string
+	Person string
 }
 
 // CastVote is one reviewer's vote. An empty ContentHash is refused.

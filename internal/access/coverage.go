@@ -54,7 +54,7 @@ func CountedVotes(r *Request, dir Directory, stage int) []Review {
 	return in
 }
 
-// countedVotes returns the approvals that hold now: for this very content
+// countedVotes returns the approvals (of a break-glass: the reviews) that hold now: for this very content
 // (A8), by somebody who is still eligible in the stage of the vote (A11), and
 // one for each person, also where two accounts turned out to be one person's
 // only after both had voted (A10).
@@ -63,7 +63,9 @@ func countedVotes(r *Request, dir Directory) []Review {
 	persons := make(map[string]bool)
 	stages := r.Stages()
 	for _, v := range r.Reviews {
-		if v.Decision != Approve || v.ContentHash != r.ContentHash || v.Stage < 0 || v.Stage >= len(stages) {
+		// Whoever reviews afterwards has looked, whatever they found.
+		looked := v.Decision == Approve || v.Decision == Deny && r.Duty != nil
+		if !looked || v.ContentHash != r.ContentHash || v.Stage < 0 || v.Stage >= len(stages) {
 			continue
 		}
 		if !Eligible(dir, v.By, r.Content.Requester, stages[v.Stage]) {
@@ -101,13 +103,13 @@ func allFull(r *Request, dir Directory) bool {
 	return !short && (len(r.Stages()) > 0 || r.Content.Terms.Auto)
 }
 
-// OpenStage returns the one stage of a pending request that takes votes now:
+// OpenStage returns the one stage of a request that takes votes now:
 // the first that is not full. When a voter who had lost their group is back,
 // all stages can be full with nobody left to complete the approval; then the
 // last one stays open.
 func OpenStage(r *Request, dir Directory) (int, bool) {
 	n := len(r.Stages())
-	if r.State != Pending || n == 0 {
+	if !r.TakesVotes() || n == 0 {
 		return 0, false
 	}
 	if i, short := firstShort(r, dir); short {

@@ -14,6 +14,7 @@ const (
 	CodeInvalidField   Code = "invalid_field" // Error.Field names it
 	CodeNotActive      Code = "not_active"    // the grant is not, or no longer, live
 	CodeLimitReached   Code = "limit_reached" // the cap on a grant's total
+	CodeReviewDue      Code = "review_due"    // an earlier break-glass waits for its review
 	CodeIssuingOff     Code = "issuing_off"
 	CodeInvalidCommand Code = "invalid_command" // a bug in the caller
 )

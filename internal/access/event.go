@@ -16,6 +16,26 @@ type Voted struct{ Review Review }
 // StagesAdded: the catalog in force asks for more than the frozen terms did.
 type StagesAdded struct{ Stages []Stage }
 
+// GlassBroken: access was taken before anybody agreed. From here on a review
+// of it is due.
+type GlassBroken struct {
+	At     time.Time
+	Told   []string // accounts
+	Person string   // who answers for the requester
+}
+
+// GlassFound: a reviewer says that it should not have been.
+type GlassFound struct {
+	At time.Time
+	By string
+}
+
+// GlassReviewed: enough people have looked at it; nothing is due any more.
+type GlassReviewed struct {
+	At time.Time
+	By string // the last reviewer
+}
+
 // RequestApproved: enough valid votes, or a rule approved by itself.
 type RequestApproved struct {
 	At time.Time
@@ -73,6 +93,9 @@ type CleanupFailed struct{ Reason string }
 func (Submitted) event()        {}
 func (Voted) event()            {}
 func (StagesAdded) event()      {}
+func (GlassBroken) event()      {}
+func (GlassFound) event()       {}
+func (GlassReviewed) event()    {}
 func (RequestApproved) event()  {}
 func (RequestDenied) event()    {}
 func (RequestCancelled) event() {}

@@ -5,7 +5,7 @@ import "time"
 // newGrant is the grant of r approved at f.Now: the window begins at the
 // approval or at the start asked for, whichever is later.
 func newGrant(r *Request, id string, f Facts) Grant {
-	g := Grant{ID: id, State: Active, StartsAt: f.Now}
+	g := Grant{ID: id, State: Active, StartsAt: f.Now, BreakGlass: r.Content.Terms.BreakGlass != nil}
 	if at := r.Content.StartAt; at != nil && at.After(f.Now) {
 		g.StartsAt = at.UTC().Truncate(time.Millisecond)
 	}
@@ -122,6 +122,9 @@ func extend(r *Request, cmd Extend, f Facts) ([]Event, error) {
 	g := r.Grant
 	if !g.live(f.Now) {
 		return nil, refuse(CodeNotActive, "The grant to extend is not live any more; ask for a new one.")
+	}
+	if g.BreakGlass {
+		return nil, noLonger()
 	}
 	if tooLong(g, cmd.Duration, cmd.MaxTotal) {
 		return nil, refuse(CodeLimitReached, "With this extension the grant would last longer than %s in total; ask for less, or for a new grant when this one is over.", spoken(cmd.MaxTotal))

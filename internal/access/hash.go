@@ -38,6 +38,14 @@ type hashedTerms struct {
 	MaxDuration   string   `json:"max_duration"`
 	MaxTotal      string   `json:"max_total"`
 	ApproveWithin string   `json:"approve_within"`
+	// The one key that is left out where there is none: contents hashed before
+	// there was such a thing keep their hashes, and one with it always differs.
+	BreakGlass *hashedGlass `json:"break_glass,omitempty"`
+}
+
+type hashedGlass struct {
+	MaxDuration string   `json:"max_duration"`
+	Notify      []string `json:"notify"`
 }
 
 // Hash is the content hash, "sha256:" and hex: the SHA-256 of the RFC 8785
@@ -53,6 +61,9 @@ func (c Content) Hash() string {
 			Stages:      append([]Stage{}, c.Terms.Stages...),
 			MaxDuration: seconds(c.Terms.MaxDuration), MaxTotal: seconds(c.Terms.MaxTotal), ApproveWithin: seconds(c.Terms.ApproveWithin),
 		},
+	}
+	if g := c.Terms.BreakGlass; g != nil {
+		h.Terms.BreakGlass = &hashedGlass{MaxDuration: seconds(g.MaxDuration), Notify: append([]string{}, g.Notify...)}
 	}
 	for i, s := range h.Terms.Stages {
 		h.Terms.Stages[i].From = append([]string{}, s.From...)

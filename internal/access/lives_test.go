@@ -88,8 +88,43 @@ func newLife(t *rapid.T) *life {
 		at := noon.Add(time.Duration(between(l.t, -60, 600, "start")) * time.Minute)
 		c.StartAt = &at
 	}
-	l.do(Submit{ID: "req_1", GrantID: "grt_1", Content: c})
+	submit := Submit{ID: "req_1", GrantID: "grt_1", Content: c}
+	if !tm.Auto && between(l.t, 0, 3, "breaks glass") == 0 {
+		l.glass(&submit)
+	}
+	if l.do(submit); l.r == nil {
+		// Whoever may not break glass asks in the ordinary way.
+		l.f.OpenDuty, l.f.IssuingOff, l.f.Current = "", false, &Verdict{Terms: tm}
+		l.do(Submit{ID: "req_1", GrantID: "grt_1", Content: c})
+	}
 	return l
+}
+
+// glass makes a submission one that breaks glass, mostly as it has to be.
+func (l *life) glass(s *Submit) {
+	tm := s.Content.Terms
+	tm.BreakGlass = &BreakGlass{MaxDuration: time.Duration(between(l.t, 20, 60, "glass")) * time.Minute, Notify: []string{pick(l.t, groups, "told"), "group:owners"}}
+	s.Content.Terms, s.Person = tm, "user:ana"
+	l.f.Current = &Verdict{Terms: tm}
+	if between(l.t, 0, 9, "no reason") > 0 {
+		s.Content.ReasonDigest = "sha256:11"
+	}
+	if between(l.t, 0, 9, "later") > 0 {
+		s.Content.StartAt = nil
+	}
+	switch between(l.t, 0, 19, "spoils") {
+	case 0:
+		l.f.OpenDuty = "req_0"
+	case 1:
+		l.f.IssuingOff = true
+	case 2:
+		l.f.Current = &Verdict{Terms: l.terms("no glass")}
+	}
+	for _, a := range accounts {
+		if between(l.t, 0, 2, "is told") > 0 {
+			s.Told = append(s.Told, a)
+		}
+	}
 }
 
 // terms draws well-formed terms: mostly of one or two stages.
@@ -110,7 +145,9 @@ func (l *life) terms(label string) Terms {
 
 // live lets n random things happen, and calls check after every command.
 func (l *life) live(n int, check func(step)) {
-	check(l.history[0])
+	for _, s := range l.history {
+		check(s)
+	}
 	for range n {
 		switch between(l.t, 0, 15, "what happens") {
 		case 0, 1:
@@ -198,7 +235,7 @@ func (l *life) catalog() {
 func (l *life) command() Command {
 	t := l.t
 	by := pick(t, accounts, "by")
-	if l.r != nil && l.r.State == Pending && between(t, 0, 3, "votes") > 0 {
+	if l.r != nil && l.r.TakesVotes() && between(t, 0, 3, "votes") > 0 {
 		return l.vote(pick(t, l.approvers(by), "voter"))
 	}
 	if len(l.grants()) > 0 && between(t, 0, 2, "time acts") == 0 {
@@ -254,6 +291,12 @@ func (l *life) vote(by string) CastVote {
 	case 1, 2:
 		v.Decision = pick(l.t, []Decision{Deny, "perhaps"}, "decision")
 	}
+	if l.r != nil && l.r.Duty != nil {
+		if between(l.t, 0, 3, "finds") == 0 {
+			v.Decision = Deny
+		}
+		return v
+	}
 	if between(l.t, 0, 3, "narrows") == 0 {
 		v.Duration = time.Duration(between(l.t, -1, 61, "narrowed")) * time.Minute
 	}
@@ -277,7 +320,7 @@ func (l *life) do(cmd Command) step {
 		}
 		// Somebody who decided on the same request at the same time.
 		result := snapshot(s.after)
-		Apply(l.r, Voted{Review{ID: "rev_other"}}, StagesAdded{[]Stage{stage("other", 9)}}, GrantEnding{At: noon})
+		Apply(l.r, Voted{Review{ID: "rev_other"}}, StagesAdded{[]Stage{stage("other", 9)}}, GrantEnding{At: noon}, GlassFound{At: noon}, GlassReviewed{At: noon})
 		if !bytes.Equal(result, snapshot(s.after)) {
 			l.t.Fatalf("what Apply(%#v) gave is changed by another Apply", s.events)
 		}

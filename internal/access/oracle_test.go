@@ -119,6 +119,9 @@ func agreed(asked time.Duration, approvals []ballot) time.Duration {
 func unjustified(history []step, s step) string {
 	r := s.after
 	c := r.Content
+	if c.Terms.BreakGlass != nil {
+		return rashGlass(s)
+	}
 	approvals, denied := ballots(history)
 	switch {
 	case denied:
@@ -146,4 +149,46 @@ func unjustified(history []step, s step) string {
 		}
 	}
 	return ""
+}
+
+// rashGlass says why this break-glass may give nothing; empty when it may.
+func rashGlass(s step) string {
+	c := s.after.Content
+	cmd, ok := s.cmd.(Submit)
+	heard := map[string]bool{}
+	for _, a := range cmd.Told {
+		if mayVote(s.dir, a, c.Requester, c.Terms.BreakGlass.Notify) {
+			heard[s.dir.person[a]] = true
+		}
+	}
+	switch {
+	case !ok:
+		return "glass is broken in the asking alone"
+	case len(heard) < 2:
+		return "fewer than two people would hear of it"
+	case c.ReasonDigest == "":
+		return "it gives no reason"
+	case s.f.IssuingOff:
+		return "issuing is off"
+	case s.f.OpenDuty != "":
+		return "an earlier one was never reviewed"
+	case c.Duration > c.Terms.BreakGlass.MaxDuration:
+		return "it is longer than the rule lets glass be broken for"
+	case s.f.Current == nil || s.f.Current.Refusal != "" || s.f.Current.Terms.BreakGlass == nil:
+		return "the catalog in force does not allow it"
+	case s.after.Grant.StartsAt.After(s.f.Now):
+		return "it is for later"
+	}
+	return ""
+}
+
+// looks returns the reviews among the accepted commands, whatever they said.
+func looks(history []step) (all []ballot, denied bool) {
+	for _, s := range history {
+		if v, ok := s.cmd.(CastVote); ok && s.err == nil {
+			all = append(all, ballot{by: v.By, then: s.dir, hash: v.ContentHash})
+			denied = denied || v.Decision == Deny
+		}
+	}
+	return all, denied
 }

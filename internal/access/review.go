@@ -26,6 +26,9 @@ func castVote(r *Request, cmd CastVote, f Facts) ([]Event, error) {
 		ID: cmd.ReviewID, By: cmd.By, Person: person, Decision: cmd.Decision, Stage: stage,
 		ContentHash: cmd.ContentHash, CommentDigest: cmd.CommentDigest, At: f.Now,
 	}
+	if r.Duty != nil {
+		return lookBack(r, review, f)
+	}
 	if cmd.Decision == Deny {
 		return []Event{Voted{review}, RequestDenied{At: f.Now, By: cmd.By, Reason: "An approver denied it; ask them what would have to change, and ask anew."}}, nil
 	}
@@ -55,7 +58,7 @@ func admit(r *Request, cmd CastVote, f Facts) (person string, stage int, err err
 	if !ok || !strings.HasPrefix(cmd.By, "user:") {
 		return "", 0, refuse(CodeNotAnApprover, "Only a user whom the catalog knows and has not disabled can review; sign in as one.")
 	}
-	if err := undecided(r, f.Now); err != nil {
+	if err := votable(r, cmd, f.Now); err != nil {
 		return "", 0, err
 	}
 	if cmd.ContentHash != r.ContentHash {

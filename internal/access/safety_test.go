@@ -25,7 +25,8 @@ func TestSafety(t *testing.T) {
 	seen.mustHaveSeen(t, "active by votes", "active by rule", "active after a scheduled start", "active after provisioning",
 		"stages added", "approved after stages were added", "denied by a person", "denied by policy", "lapsed", "ended expired", "ended revoked",
 		"ended policy", "ended activation_failed", "refused self_approval", "refused already_voted", "refused stage_not_open",
-		"refused content_changed", "refused not_an_approver", "refused already_decided", "refused issuing_off", "extended", "narrowed")
+		"refused content_changed", "refused not_an_approver", "refused already_decided", "refused issuing_off", "refused review_due", "extended", "narrowed",
+		"glass broken", "a glass that was broken is reviewed", "a finding", "a finding ended the access", "reviewed with a finding", "reviewed after the access")
 }
 
 // checkStep holds one step against everything that must always hold.
@@ -67,9 +68,12 @@ func checkStep(t *rapid.T, l *life, s step) {
 			checkAdded(t, l, s, e)
 		case Voted:
 			checkVote(t, s, e.Review)
+		case GlassReviewed:
+			checkReviewed(t, l, s)
 		}
 	}
 	checkEligible(t, s)
+	checkDuty(t, l, s)
 	if approved || started {
 		if why := unjustified(l.history, s); why != "" {
 			t.Fatalf("%#v made it %s although %s", s.cmd, state(s.after), why)
@@ -164,7 +168,7 @@ func checkAdded(t *rapid.T, l *life, s step, e StagesAdded) {
 // of their person, on the content as shown, before the end, in the open stage.
 func checkVote(t *rapid.T, s step, v Review) {
 	r, cmd := s.before, s.cmd.(CastVote)
-	if r.State != Pending || !s.f.Now.Before(r.ApproveBy) {
+	if due := r.Content.Terms.BreakGlass != nil && r.Duty.DoneAt == nil; !due && (r.State != Pending || !s.f.Now.Before(r.ApproveBy)) {
 		t.Fatalf("a vote at %v on a request that is %s and lapses at %v", s.f.Now, r.State, r.ApproveBy)
 	}
 	if cmd.ContentHash != r.Content.Hash() || v.ContentHash != cmd.ContentHash || v.By != cmd.By || v.Person != s.dir.person[cmd.By] {
@@ -186,13 +190,16 @@ func checkVote(t *rapid.T, s step, v Review) {
 	for i := range v.Stage {
 		var in []ballot
 		for _, old := range r.Reviews {
-			if old.Stage == i && old.Decision == Approve {
+			if old.Stage == i && (old.Decision == Approve || r.Duty != nil) {
 				in = append(in, ballot{by: old.By, then: s.dir})
 			}
 		}
 		if !covers(in, s.dir, r.Content.Requester, stages[i:i+1]) {
 			t.Fatalf("%s voted in stage %d while stage %d lacks votes", cmd.By, v.Stage, i)
 		}
+	}
+	if r.Duty != nil {
+		return // what a review of a broken glass does is for checkDuty
 	}
 	if cmd.Decision == Deny && (s.after.State != Denied || s.after.DecidedBy != cmd.By) {
 		t.Fatalf("a deny left the request %s", state(s.after))
@@ -209,6 +216,9 @@ func checkMonotone(t *rapid.T, before, after *Request) {
 	}
 	if after.ContentHash != before.ContentHash || after.Content.Hash() != before.ContentHash || after.Revision != 1 {
 		t.Fatal("the content moved")
+	}
+	if d := before.Duty; d != nil && (after.Duty == nil || d.Finding && !after.Duty.Finding || d.DoneAt != nil && after.Duty.DoneAt == nil) {
+		t.Fatalf("the duty went from %+v to %+v", d, after.Duty)
 	}
 	if before.Grant == nil {
 		return
@@ -269,6 +279,9 @@ func checkReplay(t *rapid.T, l *life) {
 func note(seen *sights, s step) {
 	if e, ok := s.err.(*Error); ok {
 		seen.saw("refused " + string(e.Code))
+	}
+	if noteGlass(seen, s); s.after != nil && s.after.Duty != nil {
+		return
 	}
 	if v, ok := s.cmd.(CastVote); ok && s.err == nil && v.Duration > 0 {
 		seen.saw("narrowed")

@@ -34,6 +34,9 @@ func submit(cmd Submit, f Facts) ([]Event, error) {
 		ID: cmd.ID, Revision: 1, ContentHash: hash, Content: c, State: Pending,
 		CreatedAt: f.Now, ApproveBy: f.Now.Add(c.Terms.ApproveWithin).Truncate(time.Millisecond),
 	}
+	if c.Terms.BreakGlass != nil {
+		return breakGlass(r, cmd, f)
+	}
 	events := []Event{Submitted{Request: r}}
 	if !c.Terms.Auto {
 		return events, nil
@@ -61,6 +64,9 @@ func submit(cmd Submit, f Facts) ([]Event, error) {
 func checkTerms(t Terms) error {
 	if t.ApproveWithin < 0 || t.MaxTotal < 0 {
 		return invalid("the terms hold a negative time")
+	}
+	if g := t.BreakGlass; g != nil && (t.Auto || g.MaxDuration <= 0 || len(g.Notify) == 0) {
+		return invalid("break-glass needs stages that review it, a longest duration, and somebody to tell")
 	}
 	if t.Auto {
 		if len(t.Stages) != 0 {
@@ -115,6 +121,9 @@ func checkExtension(c Content, f Facts) error {
 	}
 	if f.Base.ID != c.Extends {
 		return invalid("the grant at hand is not the one to extend")
+	}
+	if f.Base.BreakGlass {
+		return noLonger()
 	}
 	if tooLong(f.Base, c.Duration, c.Terms.MaxTotal) {
 		return refuse(CodeLimitReached, "With this extension the grant would last longer than %s in total; ask for less, or for a new grant when this one is over.", spoken(c.Terms.MaxTotal))

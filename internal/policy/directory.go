@@ -69,6 +69,18 @@ func (c *Catalog) line(p *Principal) []string {
 	return out
 }
 
+// Answerable returns the person who answers for id: the one behind it, or
+// behind the last of those who own it. Accounts of one person, and all services
+// and agents of theirs, have the same; an unknown one answers for itself.
+func (c *Catalog) Answerable(id string) string {
+	p, ok := c.principals[id]
+	if !ok {
+		return id
+	}
+	line := c.line(p)
+	return line[len(line)-1]
+}
+
 func (p *Principal) person() string {
 	if p.Person != "" {
 		return p.Person

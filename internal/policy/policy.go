@@ -104,6 +104,8 @@ type Input struct {
 	Reason    string          `json:"reason,omitempty"`
 	Ticket    string          `json:"ticket,omitempty"`
 	Client    string          `json:"client,omitempty"`
+	// BreakGlass asks for access first, where the rule that decides allows it.
+	BreakGlass bool `json:"break_glass,omitempty"`
 	// Decided says that reason and ticket were already checked when the
 	// request was made (their text may be erased since); guardrails do not
 	// look at them again.
@@ -115,6 +117,9 @@ type Decision struct {
 	Terms       access.Terms
 	Refusal     *Refusal // nil when it may be requested
 	Explanation string   // one sentence that a person understands, also of a refusal
+	// BreakGlass is what the rule that decides allows in an emergency, whether
+	// or not it was asked for; nil when nothing, or nobody could be told of it.
+	BreakGlass *access.BreakGlass
 }
 
 // Verdict returns d as the domain takes it.

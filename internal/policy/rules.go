@@ -43,8 +43,9 @@ type rule struct {
 	auto          bool
 	stages        []access.Stage // from may hold resourceOwners
 	maxDuration   time.Duration
-	maxTotal      time.Duration // 0: as the duration
-	approveWithin time.Duration // 0: the server's default
+	maxTotal      time.Duration      // 0: as the duration
+	approveWithin time.Duration      // 0: the server's default
+	breakGlass    *access.BreakGlass // nil: none; notify may hold resourceOwners
 }
 
 type guardrailEntry struct {
@@ -63,13 +64,14 @@ type requireEntry struct {
 }
 
 type ruleEntry struct {
-	Name          text                          `yaml:"name,required"`
-	Kind          text                          `yaml:"kind"`
-	When          text                          `yaml:"when"`
-	Approve       config.Located[approveEntry]  `yaml:"approve,required"`
-	MaxDuration   config.Located[time.Duration] `yaml:"max_duration,required"`
-	MaxTotal      config.Located[time.Duration] `yaml:"max_total"`
-	ApproveWithin config.Located[time.Duration] `yaml:"approve_within"`
+	Name          text                            `yaml:"name,required"`
+	Kind          text                            `yaml:"kind"`
+	When          text                            `yaml:"when"`
+	Approve       config.Located[approveEntry]    `yaml:"approve,required"`
+	MaxDuration   config.Located[time.Duration]   `yaml:"max_duration,required"`
+	MaxTotal      config.Located[time.Duration]   `yaml:"max_total"`
+	ApproveWithin config.Located[time.Duration]   `yaml:"approve_within"`
+	BreakGlass    config.Located[breakGlassEntry] `yaml:"break_glass"`
 }
 
 type approveEntry struct {
@@ -199,6 +201,7 @@ func (k *checker) rule(located config.Located[ruleEntry]) *rule {
 		k.fault(e.ApproveWithin.Node, "approve_within means nothing where approve is auto")
 	}
 	k.stages(r, e.Approve)
+	k.breakGlass(r, located)
 	return r
 }
 
@@ -249,7 +252,15 @@ func (k *checker) stage(located config.Located[stageEntry], names map[string]boo
 	if e.From.Sound() && len(e.From.Value) == 0 {
 		k.fault(e.From.Node, "from is empty: nobody could approve")
 	}
-	for _, f := range e.From.Value {
+	stage.From = k.from(e.From)
+	return stage, len(k.errs) == before && e.Name.Sound() && e.From.Sound() && e.Quorum.Sound()
+}
+
+// from reads who approves, or is told: groups, users, and the owners of the
+// resource.
+func (k *checker) from(located config.Located[[]text]) []string {
+	ids := []string{}
+	for _, f := range located.Value {
 		switch {
 		case f.Value == resourceOwners:
 		case !k.typed(f, "an approver", "group", "user"):
@@ -261,13 +272,13 @@ func (k *checker) stage(located config.Located[stageEntry], names map[string]boo
 			k.fault(f.Node, "%s is not among the principals", f.Value)
 			continue
 		}
-		if slices.Contains(stage.From, f.Value) {
+		if slices.Contains(ids, f.Value) {
 			k.fault(f.Node, "%s is listed twice", f.Value)
 			continue
 		}
-		stage.From = append(stage.From, f.Value)
+		ids = append(ids, f.Value)
 	}
-	return stage, len(k.errs) == before && e.Name.Sound() && e.From.Sound() && e.Quorum.Sound()
+	return ids
 }
 
 func people(n int) string {

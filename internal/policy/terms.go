@@ -24,6 +24,15 @@ func (c *Catalog) apply(q question, r *rule, matched []*guardrail) Decision {
 		}
 		total = shorter(total, g.maxDuration)
 	}
+	offer, none := c.offer(q, r, longest)
+	if q.in.BreakGlass {
+		if none != nil {
+			return refused(none)
+		}
+		if offer.MaxDuration < longest {
+			longest, by = offer.MaxDuration, nil
+		}
+	}
 	if refusal := tooLong(q.in.Duration, longest, r, by); refusal != nil {
 		return refused(refusal)
 	}
@@ -48,7 +57,14 @@ func (c *Catalog) apply(q question, r *rule, matched []*guardrail) Decision {
 	if !fillable(could) {
 		return refused(refuse(NotRequestable, "", "the stages of rule %q need more different people than could approve for %s: each person counts once", r.name, q.principal.ID))
 	}
-	return Decision{Terms: terms, Explanation: explanation(terms)}
+	d := Decision{Terms: terms, Explanation: explanation(terms), BreakGlass: offer}
+	if q.in.BreakGlass {
+		return q.breakGlass(d)
+	}
+	if offer != nil {
+		d.Explanation += "; in an emergency break-glass gives at most " + api.FormatDuration(offer.MaxDuration) + " at once"
+	}
+	return d
 }
 
 func thereAre(n int) string {
@@ -104,9 +120,14 @@ func explanation(t access.Terms) string {
 	if t.Auto {
 		return fmt.Sprintf("approved by rule %q: at most %s", t.Rule, api.FormatDuration(t.MaxDuration))
 	}
-	steps := make([]string, len(t.Stages))
+	return fmt.Sprintf("needs %s (rule %q, at most %s)", steps(t), t.Rule, api.FormatDuration(t.MaxDuration))
+}
+
+// steps says who agrees, stage by stage.
+func steps(t access.Terms) string {
+	words := make([]string, len(t.Stages))
 	for i, s := range t.Stages {
-		steps[i] = fmt.Sprintf("%d of %s", s.Quorum, strings.Join(s.From, " or "))
+		words[i] = fmt.Sprintf("%d of %s", s.Quorum, strings.Join(s.From, " or "))
 	}
-	return fmt.Sprintf("needs %s (rule %q, at most %s)", strings.Join(steps, ", then "), t.Rule, api.FormatDuration(t.MaxDuration))
+	return strings.Join(words, ", then ")
 }
