@@ -29,6 +29,7 @@ type Request struct {
 	Stages      []Stage         `json:"stages"`
 	Reviews     []Review        `json:"reviews"`
 	Policy      Policy          `json:"policy"`
+	BreakGlass  *BreakGlass     `json:"break_glass,omitempty"` // of a request that took access first
 	Explanation string          `json:"explanation"`
 	Grant       *Grant          `json:"grant"`
 	Actions     []string        `json:"actions"` // what the caller may do with it now
@@ -74,6 +75,7 @@ type Grant struct {
 	EndedAt        *Time           `json:"ended_at"`
 	EndedReason    *string         `json:"ended_reason"`
 	CleanupPending bool            `json:"cleanup_pending,omitempty"`
+	BreakGlass     bool            `json:"break_glass,omitempty"` // taken before anybody agreed; never extended
 	Connect        *Connect        `json:"connect,omitempty"`
 	Actions        []string        `json:"actions"`
 }
@@ -93,16 +95,36 @@ type SubmitRequest struct {
 	Reason   string          `json:"reason,omitempty" maxLength:"4096"`
 	Ticket   string          `json:"ticket,omitempty" maxLength:"256"`
 	StartAt  *Time           `json:"start_at,omitempty"`
+	// BreakGlass takes access first, in an emergency: the rule must allow it.
+	BreakGlass bool `json:"break_glass,omitempty"`
 }
 
 // Decision answers a dry run, and says in a resource how a role would be decided.
 type Decision struct {
-	Decision    string   `json:"decision" enum:"auto,review,refused"`
+	Decision    string   `json:"decision" enum:"auto,review,break_glass,refused"`
 	Code        string   `json:"code,omitempty"` // of the refusal
 	Explanation string   `json:"explanation"`
 	Stages      []Stage  `json:"stages"`
 	MaxDuration Duration `json:"max_duration,omitempty"`
 	Policy      Policy   `json:"policy"`
+	// BreakGlass is what the rule allows in an emergency, asked for or not.
+	BreakGlass *BreakGlassOffer `json:"break_glass,omitempty"`
+}
+
+// BreakGlassOffer says how access can be had before anybody agrees.
+type BreakGlassOffer struct {
+	MaxDuration Duration `json:"max_duration"`
+	Notify      []string `json:"notify"` // who is told at once
+}
+
+// BreakGlass is a request's broken glass, and the review that it owes.
+type BreakGlass struct {
+	MaxDuration Duration `json:"max_duration"`
+	Notify      []string `json:"notify"` // whom the rule names
+	Told        []string `json:"told"`   // the accounts that were told at once
+	Review      string   `json:"review" enum:"due,passed,finding"`
+	Finding     bool     `json:"finding"` // a reviewer denied it
+	ReviewedAt  *Time    `json:"reviewed_at"`
 }
 
 // ReviewRequest is the body of POST /v1/requests/{id}/reviews.

@@ -98,6 +98,7 @@ type RequestQuery struct {
 	State    string // pending, approved, denied, cancelled, expired
 	Role     string // of the caller: requester or reviewer
 	Resource string
+	Review   string // due: broke glass, and waits for its review
 	Page
 }
 
@@ -107,6 +108,7 @@ func (c *Client) Requests(ctx context.Context, q RequestQuery) (*api.List[api.Re
 	set(v, "state", q.State)
 	set(v, "role", q.Role)
 	set(v, "resource", q.Resource)
+	set(v, "review", q.Review)
 	return list[api.Request](ctx, c, v, "v1", "requests")
 }
 

@@ -14,6 +14,10 @@ const (
 	ReviewRecorded = "review.recorded" // a vote that counts
 	ReviewRefused  = "review.refused"  // a vote that was not let in: self-approval, not an approver, late
 
+	GlassUsed     = "break_glass.used"     // access was taken before anybody agreed; who was told is in the details
+	GlassFound    = "break_glass.finding"  // a reviewer denied it afterwards; what was left of the access ended
+	GlassReviewed = "break_glass.reviewed" // enough people have looked at it
+
 	GrantScheduled        = "grant.scheduled"         // approved, begins later
 	GrantActivated        = "grant.activated"         // access is on
 	GrantActivationFailed = "grant.activation_failed" // a connector could not make it real
@@ -52,6 +56,7 @@ const (
 var types = []string{
 	RequestCreated, RequestApproved, RequestDenied, RequestCancelled, RequestExpired, RequestRefused,
 	ReviewRecorded, ReviewRefused,
+	GlassUsed, GlassFound, GlassReviewed,
 	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed,
 	CredentialIssued,
 	AccessAllowed, AccessDenied, AccessDeniedSummary,

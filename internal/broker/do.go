@@ -157,6 +157,13 @@ func (u *unit) facts(r *access.Request, cmd access.Command) (access.Facts, error
 	case access.Submit:
 		content = cmd.Content
 		f.Current = &access.Verdict{Terms: content.Terms}
+		if content.Terms.BreakGlass != nil {
+			duty, err := u.openDuty(cmd.Person)
+			if err != nil {
+				return f, err
+			}
+			f.OpenDuty = duty
+		}
 	default:
 		content = r.Content
 		f.Directory = u.directory(r)
@@ -186,7 +193,7 @@ func (u *unit) facts(r *access.Request, cmd access.Command) (access.Facts, error
 func grants(r *access.Request, cmd access.Command) bool {
 	switch cmd.(type) {
 	case access.CastVote:
-		return true
+		return r.Duty == nil // looking back gives nothing
 	case access.Tick:
 		return r.Grant != nil && r.Grant.State == access.Scheduled
 	}

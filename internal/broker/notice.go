@@ -18,7 +18,8 @@ import (
 type payload struct {
 	Request string `json:"request"`
 	Notice  string `json:"notice,omitempty"`
-	By      string `json:"by,omitempty"` // the notifier that tells it
+	By      string `json:"by,omitempty"`    // the notifier that tells it
+	Again   bool   `json:"again,omitempty"` // to be told again for as long as it is true
 }
 
 func readPayload(raw json.RawMessage) (payload, error) {
@@ -47,15 +48,26 @@ func (u *unit) tell(r *access.Request, events []access.Event) error {
 		notice := ""
 		switch ev := ev.(type) {
 		case access.Submitted:
-			if !r.Content.Terms.Auto {
+			if !r.Content.Terms.Auto && r.Duty == nil {
 				notice = notify.RequestPending
 			}
 		case access.Voted:
 			if r.State == access.Pending && ev.Review.Decision == access.Approve && u.opened(r, ev.Review.Stage) {
 				notice = notify.RequestPending
 			}
+			if r.Duty.Open() && u.opened(r, ev.Review.Stage) {
+				notice = notify.ReviewDue
+			}
+		case access.GlassBroken:
+			notice = notify.GlassBroken
+		case access.GlassFound:
+			notice = notify.GlassFound
+		case access.GlassReviewed:
+			notice = notify.GlassReviewed
 		case access.RequestApproved:
-			notice = notify.RequestApproved
+			if r.Duty == nil { // else GlassBroken says it, to more people
+				notice = notify.RequestApproved
+			}
 		case access.RequestCancelled:
 			if ev.By != r.Content.Requester {
 				notice = notify.RequestCancelled
@@ -80,9 +92,33 @@ func (u *unit) tell(r *access.Request, events []access.Event) error {
 			if err := u.enqueue(jobNotify, "notify:"+by+":"+r.ID, payload{Request: r.ID, Notice: notice, By: by}, 0); err != nil {
 				return err
 			}
+			if notice == notify.GlassBroken {
+				if err := u.remind(r.ID, by); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
+}
+
+// remindEvery is how often the reviewers of a broken glass are told that it
+// still waits for them.
+const remindEvery = 24 * time.Hour
+
+// remind queues the next reminder of a review that is due. It has a queue of
+// its own: nothing waits behind it for a day.
+func (u *unit) remind(request, by string) error {
+	return u.enqueue(jobNotify, "remind:"+by+":"+request, payload{Request: request, Notice: notify.ReviewDue, By: by, Again: true}, remindEvery)
+}
+
+// reminded queues the reminder after j, while the review is still due.
+func (u *unit) reminded(j Job) error {
+	r, err := u.tx.Request(j.Request)
+	if err != nil || !r.Duty.Open() {
+		return err
+	}
+	return u.remind(r.ID, j.By)
 }
 
 // opened reports whether the vote in stage opened a later one.
@@ -124,8 +160,14 @@ func (b *Broker) recipients(tx *sqlstore.Tx, r *access.Request, notice string) [
 		if owned, ok := cat.Principal(r.Content.Requester); ok && owned.Owner == p.ID {
 			concerned = true
 		}
-		if notice == notify.RequestPending {
-			concerned = b.who(identity.Caller{Principal: p.ID}).in(tx).mayVote(r)
+		w := b.who(identity.Caller{Principal: p.ID}).in(tx)
+		switch notice {
+		case notify.RequestPending, notify.ReviewDue:
+			concerned = w.mayVote(r)
+		case notify.GlassBroken:
+			concerned = concerned && p.ID != r.Content.Requester || w.told(r) || w.mayVote(r)
+		case notify.GlassFound, notify.GlassReviewed:
+			concerned = concerned || w.told(r)
 		}
 		if concerned && enabled(cat, p.ID) {
 			to = append(to, notify.Recipient{Principal: p.ID, Email: p.Email})
@@ -141,6 +183,9 @@ func fill(f *notify.Facts, v View, r *access.Request) {
 	f.By, f.Outcome, f.ApproveBy = r.DecidedBy, r.Outcome, r.ApproveBy
 	if n := len(v.Reviews); n > 0 {
 		f.Comment = v.Reviews[n-1].Comment
+	}
+	if n := len(r.Reviews); n > 0 && r.Duty != nil {
+		f.By = r.Reviews[n-1].By
 	}
 	if v.Grant == nil {
 		return

@@ -280,6 +280,14 @@ func (b *Broker) Ready() error {
 	return b.skewed()
 }
 
+// Warnings say what works less well than its words promise.
+func (b *Broker) Warnings() []string {
+	if b.catalog().UsesBreakGlass() && len(b.cfg.Notifiers) == 0 {
+		return []string{"the catalog has break_glass and no notifier is configured: nobody is sent a notice when somebody breaks glass, only the audit log and the lists show it"}
+	}
+	return nil
+}
+
 // skewed reports a wall clock that is behind effective time: it was set back
 // here, or forward before. Ends go on by effective time; nothing new is given.
 func (b *Broker) skewed() error {

@@ -57,6 +57,20 @@ func entryOf(r *access.Request, events []access.Event, i int) *audit.Entry {
 		e := entry(audit.RequestDenied, ev.By, map[string]any{"why": ev.Reason})
 		e.Outcome = audit.Denied
 		return e
+	case access.GlassBroken:
+		g := r.Content.Terms.BreakGlass
+		e := entry(audit.GlassUsed, "", map[string]any{
+			"rule": r.Content.Terms.Rule, "policy": r.Content.Terms.PolicyVersion, "content_hash": r.ContentHash, "duration": api.FormatDuration(access.Effective(r)),
+			"max_duration": api.FormatDuration(g.MaxDuration), "notify": g.Notify, "told": ev.Told, "person": ev.Person, "stages": stageDetails(r.Content.Terms.Stages),
+		})
+		e.Reason = audit.Text{Digest: r.Content.ReasonDigest}
+		return e
+	case access.GlassFound:
+		e := entry(audit.GlassFound, "", map[string]any{"content_hash": r.ContentHash})
+		e.Outcome = audit.Denied
+		return e
+	case access.GlassReviewed:
+		return entry(audit.GlassReviewed, "", map[string]any{"content_hash": r.ContentHash, "finding": r.Duty.Finding, "reviewers": reviewers(r)})
 	case access.RequestCancelled:
 		return entry(audit.RequestCancelled, ev.By, map[string]any{})
 	case access.RequestExpired:
@@ -139,6 +153,9 @@ func created(r *access.Request) *audit.Entry {
 	}
 	if c.StartAt != nil {
 		e.Details["start_at"] = api.TimeOf(*c.StartAt).String()
+	}
+	if c.Terms.BreakGlass != nil {
+		e.Details["break_glass"] = true
 	}
 	if c.Extends != "" {
 		e.Details["extends"] = c.Extends

@@ -183,12 +183,14 @@ func (b *Broker) WaitRequest(ctx context.Context, c identity.Caller, id string, 
 // RequestQuery selects requests. Role is requester, reviewer or "".
 type RequestQuery struct {
 	State, Role, Resource string
+	// ReviewDue selects those whose broken glass waits for its review.
+	ReviewDue bool
 	Page
 }
 
 // Requests lists the requests that the caller may see, newest first.
 func (b *Broker) Requests(ctx context.Context, c identity.Caller, q RequestQuery) ([]View, string, error) {
-	f := sqlstore.RequestFilter{Resource: q.Resource}
+	f := sqlstore.RequestFilter{Resource: q.Resource, ReviewDue: q.ReviewDue}
 	switch access.State(q.State) {
 	case "":
 	case access.Pending, access.Approved, access.Denied, access.Cancelled:

@@ -72,7 +72,7 @@ func (w who) candidate(r *access.Request) bool {
 
 // sees reports whether the caller may know that the request exists.
 func (w who) sees(r *access.Request) bool {
-	return w.self(r) || w.ownsRequester(r) || w.auditor() || w.owns(r.Content.Resource) || w.candidate(r)
+	return w.self(r) || w.ownsRequester(r) || w.auditor() || w.owns(r.Content.Resource) || w.told(r) || w.candidate(r)
 }
 
 // mayCancel: the requester, their owner, an admin.
@@ -90,7 +90,7 @@ func (w who) mayRevoke(r *access.Request) bool {
 func (w who) mayVote(r *access.Request) bool {
 	dir := w.b.directory(w.tx, w.cat, r)
 	open, ok := access.OpenStage(r, dir)
-	if r.State != access.Pending || !ok || !access.Eligible(dir, w.c.Principal, r.Content.Requester, r.Stages()[open]) {
+	if !r.TakesVotes() || !ok || !access.Eligible(dir, w.c.Principal, r.Content.Requester, r.Stages()[open]) {
 		return false
 	}
 	person, _ := dir.Person(w.c.Principal)
@@ -103,13 +103,16 @@ func (w who) mayVote(r *access.Request) bool {
 type directory struct {
 	now  *policy.Catalog
 	then *policy.Catalog // when the request was made; nil when it cannot be known
+	// after says that the request is to be looked back on: that may be years
+	// later, so that who is in the group now does it. It gives nobody access.
+	after bool
 }
 
 func (b *Broker) directory(tx *sqlstore.Tx, now *policy.Catalog, r *access.Request) access.Directory {
 	if r.Content.Terms.PolicyVersion == now.Version() {
 		return now
 	}
-	return directory{now: now, then: b.old.get(tx, b, r.Content.Terms.PolicyVersion)}
+	return directory{now: now, then: b.old.get(tx, b, r.Content.Terms.PolicyVersion), after: r.Duty != nil}
 }
 
 func (u *unit) directory(r *access.Request) access.Directory {
@@ -121,7 +124,7 @@ func (d directory) Person(id string) (string, bool) { return d.now.Person(id) }
 
 // Member implements access.Directory.
 func (d directory) Member(id string, set []string) bool {
-	return d.then != nil && d.then.Member(id, set) && d.now.Member(id, set)
+	return d.now.Member(id, set) && (d.after || d.then != nil && d.then.Member(id, set))
 }
 
 // Related implements access.Directory: once related is related.

@@ -25,6 +25,8 @@ type Submission struct {
 	Duration       time.Duration
 	Reason, Ticket string
 	StartAt        *time.Time
+	// BreakGlass takes access first, where the rule that decides allows it.
+	BreakGlass bool
 }
 
 // Submit makes a request; it is decided at once where a rule says so.
@@ -44,6 +46,9 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 		decision = shown(d)
 		e := entry(audit.RequestCreated, "", map[string]any{"dry_run": true, "decision": decision.Decision, "duration": api.FormatDuration(s.Duration), "principal": c.Principal})
 		e.Resource, e.Scope, e.Outcome = s.Resource, in.Scope, audit.Allowed
+		if s.BreakGlass {
+			e.Details["break_glass"] = true
+		}
 		if d.Refusal != nil {
 			e.Type, e.Outcome = audit.RequestRefused, audit.Denied
 			e.Details["code"] = d.Refusal.Code
@@ -62,8 +67,13 @@ func shown(d policy.Decision) api.Decision {
 	switch {
 	case d.Refusal != nil:
 		out.Decision, out.Code = "refused", d.Refusal.Code
+	case d.Terms.BreakGlass != nil:
+		out.Decision = "break_glass"
 	case d.Terms.Auto:
 		out.Decision = "auto"
+	}
+	if g := d.BreakGlass; g != nil {
+		out.BreakGlass = &api.BreakGlassOffer{MaxDuration: api.Duration(g.MaxDuration), Notify: nonNil(g.Notify)}
 	}
 	for _, s := range d.Terms.Stages {
 		out.Stages = append(out.Stages, api.Stage{Name: s.Name, From: nonNil(s.From), Quorum: s.Quorum, Approvals: []string{}})
@@ -105,6 +115,7 @@ func (u *unit) asked(s Submission) (*policy.Resource, policy.Input, error) {
 	in = policy.Input{
 		Principal: u.c.Principal, Groups: cat.Groups(u.c.Principal), Resource: res.ID, Role: s.Role, Scope: scope.JSON(),
 		Duration: s.Duration, StartsAt: starts, Now: u.now, Reason: strings.TrimSpace(s.Reason), Ticket: s.Ticket, Client: u.c.Channel,
+		BreakGlass: s.BreakGlass,
 	}
 	return res, in, nil
 }
@@ -137,8 +148,14 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 		return View{}, err
 	}
 	refusal := func(e *Error) error {
-		return u.refuse(&audit.Entry{Type: audit.RequestRefused, Resource: res.ID, Scope: in.Scope,
-			Details: map[string]any{"duration": api.FormatDuration(s.Duration), "principal": u.c.Principal}}, u.c.Principal, e)
+		details := map[string]any{"duration": api.FormatDuration(s.Duration), "principal": u.c.Principal}
+		if s.BreakGlass {
+			details["break_glass"] = true
+		}
+		return u.refuse(&audit.Entry{Type: audit.RequestRefused, Resource: res.ID, Scope: in.Scope, Details: details}, u.c.Principal, e)
+	}
+	if s.BreakGlass && extends != "" {
+		return View{}, refusal(&Error{Kind: Forbidden, Code: "limit_reached", Message: "There is no break-glass to extend a grant; ask for more time in the ordinary way."})
 	}
 	d := u.state.catalog.Evaluate(in)
 	if d.Refusal != nil {
@@ -149,12 +166,13 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 		e.Hint = u.hint(res, s, d)
 		return View{}, refusal(e)
 	}
-	if !d.Terms.Auto {
+	atOnce := d.Terms.Auto || d.Terms.BreakGlass != nil
+	if !atOnce {
 		if err := u.pendingLimits(res.ID); err != nil {
 			return View{}, refusal(err)
 		}
 	}
-	if d.Terms.Auto {
+	if atOnce {
 		if err := u.b.skewed(); err != nil {
 			return View{}, &Error{Kind: Unavailable, Code: "clock_skewed", Message: "The server cannot grant anything now: " + err.Error() + ".", RetryAfter: time.Minute}
 		}
@@ -175,7 +193,11 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 	}
 	request := credential.NewID("req")
 	u.fresh = map[string]policy.Input{request: in}
-	r, err := u.run(nil, access.Submit{ID: request, GrantID: credential.NewID("grt"), Content: content}, detail{words: in.Reason})
+	cmd := access.Submit{ID: request, GrantID: credential.NewID("grt"), Content: content}
+	if g := content.Terms.BreakGlass; g != nil {
+		cmd.Told, cmd.Person = u.told(g), u.state.catalog.Answerable(content.Requester)
+	}
+	r, err := u.run(nil, cmd, detail{words: in.Reason})
 	if err != nil {
 		var refused *access.Error
 		if errors.As(err, &refused) {
@@ -287,6 +309,8 @@ func domainError(e *access.Error) *Error {
 		out.Kind = Forbidden
 	case access.CodeAlreadyDecided, access.CodeStageNotOpen, access.CodeAlreadyVoted, access.CodeNotActive:
 		out.Kind = Conflict
+	case access.CodeReviewDue:
+		out.Kind = Forbidden
 	case access.CodeContentChanged:
 		out.Kind = Precondition
 	case access.CodeInvalidField:

@@ -136,6 +136,7 @@ type Job struct {
 	Request  string
 	Notice   string // of a notify job: what it tells
 	By       string // of a notify job: the notifier
+	Again    bool   // of a notify job: it is queued again while it is true
 	Attempts int
 }
 
@@ -169,7 +170,7 @@ func (b *Broker) Claim(ctx context.Context, limit int) (jobs []Job, next time.Ti
 			if err != nil {
 				return fmt.Errorf("job %d: %w", row.ID, err)
 			}
-			jobs = append(jobs, Job{ID: row.ID, Kind: row.Kind, Request: p.Request, Notice: p.Notice, By: p.By, Attempts: row.Attempts})
+			jobs = append(jobs, Job{ID: row.ID, Kind: row.Kind, Request: p.Request, Notice: p.Notice, By: p.By, Again: p.Again, Attempts: row.Attempts})
 		}
 		next, err = u.tx.NextJob()
 		return err
@@ -191,6 +192,11 @@ func (b *Broker) Done(ctx context.Context, j Job, problem error, retryAt time.Ti
 			}
 		}
 		if problem == nil || retryAt.IsZero() {
+			if j.Again {
+				if err := u.reminded(j); err != nil {
+					return err
+				}
+			}
 			return u.tx.FinishJob(j.ID)
 		}
 		return u.tx.RetryJob(j.ID, retryAt, problem.Error())

@@ -25,6 +25,7 @@ func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
 	if p, ok := w.cat.Principal(c.Requester); ok && p.Owner != "" {
 		v.OnBehalfOf = &p.Owner
 	}
+	v.BreakGlass = shownGlass(r)
 	var err error
 	if v.Reason, err = tx.Text(c.ReasonDigest); err != nil {
 		return View{}, err
@@ -85,13 +86,10 @@ func (w who) viewStages(tx *sqlstore.Tx, r *access.Request, v *View) error {
 // actions lists what the caller may do with the request itself.
 func (w who) actions(r *access.Request) []string {
 	actions := []string{}
-	if r.State != access.Pending {
-		return actions
-	}
 	if w.mayVote(r) {
 		actions = append(actions, "approve", "deny")
 	}
-	if w.mayCancel(r) {
+	if r.State == access.Pending && w.mayCancel(r) {
 		actions = append(actions, "cancel")
 	}
 	return actions
@@ -104,7 +102,7 @@ func (w who) grant(r *access.Request) api.Grant {
 	shown := api.Grant{
 		ID: g.ID, Request: r.ID, Principal: r.Content.Requester, Resource: r.Content.Resource, Kind: r.Content.Kind,
 		Scope: r.Content.Scope, State: string(g.State), StartsAt: api.TimeOf(g.StartsAt), ExpiresAt: api.TimeOf(g.ExpiresAt),
-		EndedAt: timePtr(g.EndedAt), CleanupPending: g.CleanupPending, Actions: []string{},
+		EndedAt: timePtr(g.EndedAt), CleanupPending: g.CleanupPending, BreakGlass: g.BreakGlass, Actions: []string{},
 	}
 	if g.EndedReason != "" {
 		why := string(g.EndedReason)
@@ -129,7 +127,9 @@ func (w who) grant(r *access.Request) api.Grant {
 		shown.Actions = append(shown.Actions, "revoke")
 	}
 	if w.self(r) {
-		shown.Actions = append(shown.Actions, "extend")
+		if !g.BreakGlass {
+			shown.Actions = append(shown.Actions, "extend")
+		}
 		if res, ok := w.cat.Resource(r.Content.Resource); ok && w.b.cfg.Connect != nil {
 			c := w.b.cfg.Connect(res, shown)
 			shown.Connect = &c
@@ -141,6 +141,9 @@ func (w who) grant(r *access.Request) api.Grant {
 // explain says in one sentence where a request stands and why.
 func (w who) explain(tx *sqlstore.Tx, r *access.Request) string {
 	t := r.Content.Terms
+	if r.Duty != nil {
+		return explainGlass(r, w.b.directory(tx, w.cat, r))
+	}
 	switch r.State {
 	case access.Pending:
 		return waitsFor(r, w.b.directory(tx, w.cat, r))
@@ -166,12 +169,12 @@ func (w who) explain(tx *sqlstore.Tx, r *access.Request) string {
 // votesIn are the approvals of a stage: those that still count while that can
 // matter, and those that were cast once the request is decided.
 func votesIn(r *access.Request, dir access.Directory, stage int) []access.Review {
-	if r.State == access.Pending {
+	if r.TakesVotes() {
 		return access.CountedVotes(r, dir, stage)
 	}
 	var cast []access.Review
 	for _, v := range r.Reviews {
-		if v.Stage == stage && v.Decision == access.Approve {
+		if v.Stage == stage && (v.Decision == access.Approve || r.Duty != nil) {
 			cast = append(cast, v)
 		}
 	}
@@ -180,7 +183,16 @@ func votesIn(r *access.Request, dir access.Directory, stage int) []access.Review
 
 // waitsFor says whose approval a pending request has and still needs.
 func waitsFor(r *access.Request, dir access.Directory) string {
-	have, need := []string{}, []string{}
+	have, need := votes(r, dir)
+	text := fmt.Sprintf("The rule %q needs the approval of %s, until %s.", r.Content.Terms.Rule, strings.Join(need, ", then "), stamp(r.ApproveBy))
+	if len(have) > 0 {
+		text = fmt.Sprintf("Approved so far by %s. ", strings.Join(have, ", ")) + text
+	}
+	return text
+}
+
+// votes says who has voted in r, and whose votes it still needs.
+func votes(r *access.Request, dir access.Directory) (have, need []string) {
 	for i, s := range r.Stages() {
 		left := s.Quorum
 		for _, v := range votesIn(r, dir, i) {
@@ -191,11 +203,7 @@ func waitsFor(r *access.Request, dir access.Directory) string {
 			need = append(need, fmt.Sprintf("%d of %s (%s)", left, strings.Join(s.From, " or "), s.Name))
 		}
 	}
-	text := fmt.Sprintf("The rule %q needs the approval of %s, until %s.", r.Content.Terms.Rule, strings.Join(need, ", then "), stamp(r.ApproveBy))
-	if len(have) > 0 {
-		text = fmt.Sprintf("Approved so far by %s. ", strings.Join(have, ", ")) + text
-	}
-	return text
+	return have, need
 }
 
 func stamp(t time.Time) string { return api.TimeOf(t).String() }

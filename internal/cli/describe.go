@@ -54,7 +54,11 @@ func (a *app) showContent(s *screen, r *api.Request) {
 	if owner := deref(r.OnBehalfOf); owner != "" {
 		who += " (of " + owner + ")"
 	}
-	s.printf("%s asks for %s\n", paint(bold, who), asked(r))
+	if r.BreakGlass != nil {
+		s.printf("%s: %s took %s before anybody agreed\n", paint(red, "BREAK-GLASS"), paint(bold, who), asked(r))
+	} else {
+		s.printf("%s asks for %s\n", paint(bold, who), asked(r))
+	}
 	s.field("scope", "%s", string(r.Scope))
 	if r.Extends != "" {
 		s.field("extends", "%s", r.Extends)
@@ -98,6 +102,7 @@ func (a *app) showRequest(r *api.Request) {
 	if r.Policy.Rule != "" {
 		s.field("rule", "%s", r.Policy.Rule)
 	}
+	a.showGlass(s, r)
 	if len(r.Policy.Guardrails) > 0 {
 		s.field("guardrails", "%s", strings.Join(r.Policy.Guardrails, ", "))
 	}
@@ -109,6 +114,24 @@ func (a *app) showRequest(r *api.Request) {
 	}
 	if len(r.Actions) > 0 {
 		s.field("you may", "%s", strings.Join(r.Actions, ", "))
+	}
+}
+
+// showGlass says who was told of a broken glass, and where its review stands.
+func (a *app) showGlass(s *screen, r *api.Request) {
+	g := r.BreakGlass
+	if g == nil {
+		return
+	}
+	s.field("told", "%s", strings.Join(g.Told, ", "))
+	switch g.Review {
+	case "due":
+		s.field("review", "%s: %s", paint(yellow, "due"), waitingFor(r))
+	case "passed":
+		s.field("review", "%s", paint(green, "done"))
+	}
+	if g.Finding {
+		s.field("finding", "%s", paint(red, "a reviewer denied it"))
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // requestFlags are those of request and, in part, of extend.
 type requestFlags struct {
 	role, scope, duration, reason, ticket, start string
-	dryRun                                       bool
+	dryRun, breakGlass                           bool
 	waitFlags
 }
 
@@ -32,10 +32,15 @@ With --wait the command stays until they have decided.
 
 A resource with one role needs no --role. --start takes a time such as
 2026-11-23T14:00:00Z or a distance such as +2h; the access begins then, or when
-it is approved, whichever is later.`,
+it is approved, whichever is later.
+
+--break-glass is for emergencies: where the policy allows it, access begins at
+once and people are told at once. They review it afterwards, and until they
+have, you cannot break glass again.`,
 		Example: `  daypass request orders-api --role read --for 15m --reason "refund totals"
   daypass request orders-api --role write --for 1h --reason "fix order 7" --ticket INC-42 --wait
-  daypass request orders-db --scope '{"actions":["select"],"tables":["public.orders"]}' --for 15m --reason audit --dry-run`,
+  daypass request orders-db --scope '{"actions":["select"],"tables":["public.orders"]}' --for 15m --reason audit --dry-run
+  daypass request orders-api --role write --for 30m --reason "payments are down" --break-glass`,
 		Args:              oneArg("RESOURCE"),
 		ValidArgsFunction: a.completing(completeResources),
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
@@ -60,6 +65,7 @@ it is approved, whichever is later.`,
 	flags.StringVar(&f.reason, "reason", "", "why, in `words` for those who decide")
 	flags.StringVar(&f.ticket, "ticket", "", "the `ticket` that it belongs to")
 	flags.StringVar(&f.start, "start", "", "when it shall begin: a `time`, or +2h (default: when approved)")
+	flags.BoolVar(&f.breakGlass, "break-glass", false, "an emergency: access at once, told to others at once, reviewed afterwards")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say how it would be decided")
 	f.register(cmd)
 	must(cmd.RegisterFlagCompletionFunc("role", a.completing(completeRoles)))
@@ -68,7 +74,7 @@ it is approved, whichever is later.`,
 
 // submission makes the body of the call out of flags.
 func (a *app) submission(ctx context.Context, c *client.Client, resource string, f requestFlags) (api.SubmitRequest, error) {
-	body := api.SubmitRequest{Resource: resource, Role: f.role, Reason: f.reason, Ticket: f.ticket}
+	body := api.SubmitRequest{Resource: resource, Role: f.role, Reason: f.reason, Ticket: f.ticket, BreakGlass: f.breakGlass}
 	if err := checkName("resource", resource); err != nil {
 		return body, err
 	}
@@ -167,6 +173,8 @@ func (a *app) dryRun(ctx context.Context, c *client.Client, body api.SubmitReque
 		switch d.Decision {
 		case "auto":
 			a.out.printf("%s at once\n", paint(green, "would be approved"))
+		case "break_glass":
+			a.out.printf("%s: access at once, reviewed afterwards\n", paint(red, "would break glass"))
 		case "refused":
 			a.out.printf("%s (%s)\n", paint(red, "would be refused"), d.Code)
 		default:
@@ -180,6 +188,9 @@ func (a *app) dryRun(ctx context.Context, c *client.Client, body api.SubmitReque
 		}
 		if d.MaxDuration > 0 {
 			a.out.field("at most", "%s", d.MaxDuration)
+		}
+		if g := d.BreakGlass; g != nil {
+			a.out.field("emergency", "--break-glass gives at most %s at once and tells %s", g.MaxDuration, strings.Join(g.Notify, ", "))
 		}
 		if d.Policy.Rule != "" {
 			a.out.field("rule", "%s", d.Policy.Rule)
@@ -235,6 +246,7 @@ func (a *app) stillPending(r *api.Request, why error) {
 func (a *app) showOutcome(r *api.Request) {
 	s := a.out
 	s.printf("%s  %s  %s\n", r.ID, state(r.State), asked(r))
+	a.showGlass(s, r)
 	if r.Explanation != "" {
 		s.field("why", "%s", r.Explanation)
 	}

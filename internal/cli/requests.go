@@ -41,23 +41,28 @@ func (a *app) more(cursor *string) {
 }
 
 func (a *app) requestsCmd() *cobra.Command {
-	var mine, review, all bool
+	var mine, review, all, due bool
 	var q client.RequestQuery
 	var l listFlags
 	cmd := &cobra.Command{
 		Use:   "requests [--mine | --to-review | --all]",
 		Short: "List requests: yours, those that wait for you, or all you may see",
 		Long: `Requests lists requests, newest first: your own (the default), those that wait
-for your vote, or all that you may see.`,
+for your vote, or all that you may see. Those that broke glass and wait for
+your review come first under --to-review; --review-due lists them alone.`,
 		Example: "  daypass requests\n  daypass requests --to-review\n  daypass requests --all --state denied -o json",
 		Args:    noArgs,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, _ []string) error {
+			if due {
+				q.Review = "due"
+				all = !mine && !review
+			}
 			switch {
 			case mine && review || mine && all || review && all:
 				return Usage("--mine, --to-review and --all exclude each other")
 			case review:
 				q.Role = "reviewer"
-				if review = q.State == ""; review {
+				if review = q.State == "" && q.Review == ""; review {
 					q.State = "pending"
 				}
 			case !all:
@@ -70,6 +75,11 @@ for your vote, or all that you may see.`,
 			if err != nil {
 				return err
 			}
+			if review && l.cursor == "" {
+				if err := reviewsDue(ctx, c, q, list); err != nil {
+					return err
+				}
+			}
 			if review {
 				// A reviewer also sees those that had their vote already.
 				list.Items = slices.DeleteFunc(list.Items, func(r api.Request) bool { return !slices.Contains(r.Actions, "approve") })
@@ -81,12 +91,26 @@ for your vote, or all that you may see.`,
 	flags.BoolVar(&mine, "mine", false, "your own (the default)")
 	flags.BoolVar(&review, "to-review", false, "those that wait for your vote")
 	flags.BoolVar(&all, "all", false, "all that you may see")
+	flags.BoolVar(&due, "review-due", false, "those that broke glass and were not reviewed yet")
 	flags.StringVar(&q.State, "state", "", "only this `state`: pending, approved, denied, cancelled, expired")
 	flags.StringVar(&q.Resource, "resource", "", "only for this `resource`")
 	l.register(cmd)
 	must(cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions([]string{"pending", "approved", "denied", "cancelled", "expired"}, cobra.ShellCompDirectiveNoFileComp)))
 	must(cmd.RegisterFlagCompletionFunc("resource", a.completing(completeResources)))
 	return cmd
+}
+
+// reviewsDue puts those that broke glass and wait for a review before the
+// others.
+func reviewsDue(ctx context.Context, c *client.Client, q client.RequestQuery, list *api.List[api.Request]) error {
+	q.State, q.Review = "", "due"
+	due := []api.Request{}
+	_, err := collect(maxListed, "", func(p client.Page) (*api.List[api.Request], error) {
+		q.Page = p
+		return c.Requests(ctx, q)
+	}, func(r api.Request) { due = append(due, r) })
+	list.Items = append(due, list.Items...)
+	return err
 }
 
 func (a *app) showRequests(list *api.List[api.Request], review bool) {
@@ -108,6 +132,8 @@ func (a *app) showRequests(list *api.List[api.Request], review bool) {
 		switch {
 		case r.State == "pending":
 			next = "lapses " + a.when(r.ApproveBy)
+		case r.BreakGlass != nil && r.BreakGlass.Review == "due":
+			next = "BREAK-GLASS, review due; grant " + plainText(a.grantState(r.Grant))
 		case r.Grant != nil:
 			next = "grant " + plainText(a.grantState(r.Grant))
 		}

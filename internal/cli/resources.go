@@ -99,5 +99,9 @@ func howDecided(d api.Decision) markup {
 	for _, s := range d.Stages {
 		parts = append(parts, plural(s.Quorum, "person", "people")+" of "+strings.Join(s.From, " or "))
 	}
-	return paint(yellow, strings.Join(parts, ", then "))
+	text := strings.Join(parts, ", then ")
+	if d.BreakGlass != nil {
+		text += "; break-glass"
+	}
+	return paint(yellow, text)
 }

@@ -23,7 +23,10 @@ func (a *app) approveCmd() *cobra.Command {
 		Short: "Approve a request",
 		Long: `Approve shows what a request asks for, and votes for exactly that: if it is no
 longer what was shown, the vote does not count. On a terminal it asks first.
---for approves a shorter time than was asked.`,
+--for approves a shorter time than was asked.
+
+Of a request that broke glass it is a review afterwards: it gives nothing, and
+frees the requester's next emergency once enough people have looked.`,
 		Example:           "  daypass approve req_k3v7c2w5q4x6y7z2a3b4c5d6e7\n  daypass approve req_k3v7c2w5q4x6y7z2a3b4c5d6e7 --for 10m --comment \"enough for a look\" --yes",
 		Args:              oneArg("REQUEST"),
 		ValidArgsFunction: a.completing(completeReviews),
@@ -51,7 +54,7 @@ func (a *app) denyCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "deny REQUEST --comment TEXT",
 		Short:             "Deny a request",
-		Long:              "Deny ends a request with a no, which is final, and tells the requester why.",
+		Long:              "Deny ends a request with a no, which is final, and tells the requester why. Of a\nrequest that broke glass it ends what is left of the access, and is a finding.",
 		Example:           "  daypass deny req_k3v7c2w5q4x6y7z2a3b4c5d6e7 --comment \"use the replica\"",
 		Args:              oneArg("REQUEST"),
 		ValidArgsFunction: a.completing(completeReviews),
@@ -98,6 +101,8 @@ func (a *app) review(ctx context.Context, c *client.Client, id string, body api.
 	return a.print(after, func() {
 		a.out.printf("%s  %s\n", after.ID, state(after.State))
 		switch {
+		case after.BreakGlass != nil:
+			a.showGlass(a.out, after)
 		case after.State == "pending":
 			a.out.field("now", "%s", waitingFor(after))
 		case after.Grant != nil:

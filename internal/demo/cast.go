@@ -65,6 +65,7 @@ policy:
       approve: {stages: [{name: data, from: [group:dba], quorum: 1}, {name: owner, from: [resource.owners], quorum: 1}]}
       max_duration: 1h
       approve_within: 4h
+      break_glass: {max_duration: 15m, notify: [group:security, resource.owners]}
 `, upstream, keyFile)
 	return []byte(b.String())
 }

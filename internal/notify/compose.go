@@ -19,6 +19,10 @@ const (
 	RequestCancelled = "request.cancelled" // by somebody else than the requester, too
 	GrantActive      = "grant.active"      // a scheduled window has begun
 	GrantEnded       = "grant.ended"
+	GlassBroken      = "break_glass.used"     // to those whom the rule names, and who review it
+	ReviewDue        = "break_glass.due"      // to who reviews it, again and again
+	GlassFound       = "break_glass.finding"  // to the requester and those who were told
+	GlassReviewed    = "break_glass.reviewed" // the same
 )
 
 // How many characters of a user's text a message shows.
@@ -134,6 +138,27 @@ func (f Facts) words() (head string, lines []string, next string) {
 		line("By", by, maxName)
 		line("Why", f.Comment, maxReason)
 		line("Ask again", f.again(), maxReason)
+	case GlassBroken:
+		head = "BREAK-GLASS: " + who + " took " + what + f.length() + " before anybody agreed"
+		line("Reason", f.Reason, maxReason)
+		line("Ticket", f.Ticket, maxName)
+		line("Until", when(f.ExpiresAt), maxName)
+		lines = append(lines, "It has to be reviewed; a deny ends what is left of the access.")
+		next = "Look at it"
+	case ReviewDue:
+		head = "The break-glass of " + who + " (" + what + ") waits for your review"
+		line("Reason", f.Reason, maxReason)
+		line("Ticket", f.Ticket, maxName)
+		lines = append(lines, "Until it is reviewed they cannot break glass again.")
+		next = "Review"
+	case GlassFound:
+		head = "The break-glass of " + who + " (" + what + ") was denied afterwards; its access is over"
+		line("Denied by", by, maxName)
+		line("Comment", f.Comment, maxReason)
+	case GlassReviewed:
+		head = "The break-glass of " + who + " (" + what + ") is reviewed"
+		line("Last reviewed by", by, maxName)
+		line("Comment", f.Comment, maxReason)
 	default:
 		return "", nil, ""
 	}

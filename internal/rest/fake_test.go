@@ -266,6 +266,8 @@ func (f *fakeBroker) Stream(ctx context.Context, _ identity.Caller, after int64,
 
 func (f *fakeBroker) Ready() error { return f.ready }
 
+func (f *fakeBroker) Warnings() []string { return nil }
+
 // face is a handler under test and how to call it.
 type face struct {
 	t       *testing.T

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -14,13 +15,14 @@ import (
 
 type health interface {
 	Ready() error
+	Warnings() []string
 }
 
 // readiness is what GET /readyz answers when all is well.
 type readiness struct {
 	Status          string   `json:"status" enum:"ready"`
 	RevocationBound string   `json:"revocation_bound" doc:"How soon a revocation reaches every check and connection."`
-	Warnings        []string `json:"warnings" doc:"Protections that are turned off."`
+	Warnings        []string `json:"warnings" doc:"Protections that are turned off, and what works less well than it could."`
 }
 
 type alive struct {
@@ -48,7 +50,7 @@ func (s *server) healthRoutes() {
 		if bound < time.Second {
 			bound = 5 * time.Second
 		}
-		return readiness{Status: "ready", RevocationBound: api.FormatDuration(bound), Warnings: s.Warnings}, nil
+		return readiness{Status: "ready", RevocationBound: api.FormatDuration(bound), Warnings: append(slices.Clone(s.Warnings), s.Broker.Warnings()...)}, nil
 	}, ok)
 
 	// The route is public to the mux and checks its caller itself: a scraper on

@@ -27,7 +27,8 @@ func (s *server) requestRoutes() {
 		Summary: "Ask for access",
 		Text: "Asks for one role, or a scope within one, on one resource for one duration. " +
 			"`201` when a rule decided at once (the grant is included), `202` while people have to review it: follow `Location`, best with `wait`. " +
-			"With `dry_run=true` the answer is `200` and a `Decision`.",
+			"With `dry_run=true` the answer is `200` and a `Decision`. " +
+			"`break_glass: true` takes access first where the rule that decides allows it: with a reason, told to at least two people at once, and reviewed afterwards.",
 		Query: []param{dryRunParam}, Answers: []int{201, 202, 200}, Errors: []int{403, 404, 409, 429}, Creates: true, ETag: true,
 		Example: `{"resource":"orders-api","role":"read","duration":"15m","reason":"refund totals","ticket":"INC-42"}`,
 	}, s.submit, shownSubmission)
@@ -39,12 +40,13 @@ func (s *server) requestRoutes() {
 		Query: []param{
 			wordParam("state", "Only requests in this state.", "pending", "approved", "denied", "cancelled", "expired"),
 			wordParam("role", "Only requests in which the caller has this part.", "requester", "reviewer"),
+			wordParam("review", "`due`: only requests that broke glass and wait for their review.", "due"),
 			textParam("resource", "Only requests for this resource."), limitParam, cursorParam,
 		},
 		Answers: []int{200},
 	}, func(c *call, _ *none) (page[api.Request], error) {
 		views, next, err := s.Broker.Requests(c.ctx, c.caller, broker.RequestQuery{
-			State: c.query["state"], Role: c.query["role"], Resource: c.query["resource"], Page: c.query.page(),
+			State: c.query["state"], Role: c.query["role"], Resource: c.query["resource"], ReviewDue: c.query["review"] == "due", Page: c.query.page(),
 		})
 		items := make([]api.Request, len(views))
 		for i, v := range views {
@@ -73,6 +75,7 @@ func (s *server) requestRoutes() {
 func (s *server) submit(c *call, in *api.SubmitRequest) (any, error) {
 	sub := broker.Submission{
 		Resource: in.Resource, Role: in.Role, Scope: in.Scope, Duration: in.Duration.Std(), Reason: in.Reason, Ticket: in.Ticket,
+		BreakGlass: in.BreakGlass,
 	}
 	if in.StartAt != nil {
 		sub.StartAt = &in.StartAt.Time

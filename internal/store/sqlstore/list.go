@@ -24,6 +24,9 @@ func (t *Tx) Requests(f RequestFilter) ([]*access.Request, error) {
 	}
 	q.in(state, texts(f.States))
 	q.in(grantState, texts(f.GrantStates))
+	if f.ReviewDue {
+		q.where("review_due = 1")
+	}
 	if f.HasGrant {
 		q.where("grant_id IS NOT NULL")
 	}

@@ -9,14 +9,14 @@ SELECT version, body FROM requests WHERE id = @id;
 SELECT version, body FROM requests WHERE grant_id = @grant_id;
 
 -- name: InsertRequest :execrows
-INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body)
-VALUES (@id, @version, @state, @requester, @resource, @extends, @created_at, @deadline, @grant_id, @grant_state, @starts_at, @expires_at, @body)
+INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body, review_due)
+VALUES (@id, @version, @state, @requester, @resource, @extends, @created_at, @deadline, @grant_id, @grant_state, @starts_at, @expires_at, @body, @review_due)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: UpdateRequest :execrows
 UPDATE requests
 SET version = @next, state = @state, requester = @requester, resource = @resource, extends = @extends, created_at = @created_at,
-  deadline = @deadline, grant_id = @grant_id, grant_state = @grant_state, starts_at = @starts_at, expires_at = @expires_at, body = @body
+  deadline = @deadline, grant_id = @grant_id, grant_state = @grant_state, starts_at = @starts_at, expires_at = @expires_at, body = @body, review_due = @review_due
 WHERE id = @id AND version = @version;
 
 -- name: DueRequests :many

@@ -67,6 +67,9 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 	if at := r.Deadline(); !at.IsZero() {
 		row.Deadline = new(millis(at))
 	}
+	if r.Duty.Open() {
+		row.ReviewDue = new(int64(1))
+	}
 	if g := r.Grant; g != nil {
 		row.GrantID, row.GrantState = &g.ID, new(string(g.State))
 		row.StartsAt, row.ExpiresAt = new(millis(g.StartsAt)), new(millis(g.ExpiresAt))
@@ -79,7 +82,7 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 		return t.q.UpdateRequest(t.ctx, db.UpdateRequestParams{
 			ID: row.ID, Version: was, Next: row.Version, State: row.State,
 			Requester: row.Requester, Resource: row.Resource, Extends: row.Extends, CreatedAt: row.CreatedAt, Deadline: row.Deadline,
-			GrantID: row.GrantID, GrantState: row.GrantState, StartsAt: row.StartsAt, ExpiresAt: row.ExpiresAt, Body: row.Body,
+			GrantID: row.GrantID, GrantState: row.GrantState, StartsAt: row.StartsAt, ExpiresAt: row.ExpiresAt, Body: row.Body, ReviewDue: row.ReviewDue,
 		})
 	})
 	failpoint.Hit("store.request.after")

@@ -18,7 +18,8 @@ CREATE TABLE requests (
   grant_state  TEXT,
   starts_at    BIGINT,
   expires_at   BIGINT,
-  body         TEXT   NOT NULL
+  body         TEXT   NOT NULL,
+  review_due   BIGINT
 );
 
 CREATE TABLE inputs (

@@ -73,6 +73,7 @@ type RequestFilter struct {
 	Requester   string
 	Resource    string
 	Extends     string // extension requests of this grant
+	ReviewDue   bool   // only those whose broken glass waits for its review
 	Before      Cursor // strictly older than this
 	Limit       int
 }

@@ -154,6 +154,12 @@ func (s *suite) filtersAndCursors() {
 			r.Content.Extends = pick("", "", "grt_x")
 			if r.State = states[rnd.IntN(len(states))]; r.State == access.Approved {
 				granted(r, fmt.Sprintf("grt_%d", i)).Grant.State = grantStates[rnd.IntN(len(grantStates))]
+				switch rnd.IntN(4) {
+				case 0:
+					r.Duty = &access.Duty{Person: r.Content.Requester}
+				case 1:
+					r.Duty = &access.Duty{DoneAt: new(at(0))}
+				}
 			}
 			if err := tx.PutRequest(r); err != nil {
 				return err
@@ -170,7 +176,7 @@ func (s *suite) filtersAndCursors() {
 	})
 	found := 0
 	for range 120 {
-		f := sqlstore.RequestFilter{Requester: pick("", "user:ana", "user:bo"), Resource: pick("", "", "orders"), Extends: pick("", "", "", "grt_x"), HasGrant: rnd.IntN(4) == 0, Limit: rnd.IntN(12)}
+		f := sqlstore.RequestFilter{Requester: pick("", "user:ana", "user:bo"), Resource: pick("", "", "orders"), Extends: pick("", "", "", "grt_x"), HasGrant: rnd.IntN(4) == 0, ReviewDue: rnd.IntN(4) == 0, Limit: rnd.IntN(12)}
 		f.States = states[:rnd.IntN(len(states)+1)]
 		if rnd.IntN(3) == 0 {
 			f.GrantStates = grantStates[rnd.IntN(len(grantStates)):]
@@ -211,6 +217,7 @@ func matches(f sqlstore.RequestFilter, r *access.Request) bool {
 	return (len(f.States) == 0 || slices.Contains(f.States, r.State)) &&
 		(len(f.GrantStates) == 0 || r.Grant != nil && slices.Contains(f.GrantStates, r.Grant.State)) &&
 		(!f.HasGrant || r.Grant != nil) &&
+		(!f.ReviewDue || r.Duty.Open()) &&
 		(f.Requester == "" || f.Requester == r.Content.Requester) &&
 		(f.Resource == "" || f.Resource == r.Content.Resource) &&
 		(f.Extends == "" || f.Extends == r.Content.Extends)

@@ -115,6 +115,7 @@ type Request struct {
 	StartsAt   *int64
 	ExpiresAt  *int64
 	Body       string
+	ReviewDue  *int64
 }
 
 type Setting struct {

@@ -551,8 +551,8 @@ func (q *Queries) InsertParty(ctx context.Context, principal string, seq int64) 
 }
 
 const insertRequest = `-- name: InsertRequest :execrows
-INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body, review_due)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 ON CONFLICT (id) DO NOTHING
 `
 
@@ -570,6 +570,7 @@ type InsertRequestParams struct {
 	StartsAt   *int64
 	ExpiresAt  *int64
 	Body       string
+	ReviewDue  *int64
 }
 
 func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) (int64, error) {
@@ -587,6 +588,7 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) (i
 		arg.StartsAt,
 		arg.ExpiresAt,
 		arg.Body,
+		arg.ReviewDue,
 	)
 	if err != nil {
 		return 0, err
@@ -1097,8 +1099,8 @@ func (q *Queries) TokensOf(ctx context.Context, principal string) ([]Token, erro
 const updateRequest = `-- name: UpdateRequest :execrows
 UPDATE requests
 SET version = $1, state = $2, requester = $3, resource = $4, extends = $5, created_at = $6,
-  deadline = $7, grant_id = $8, grant_state = $9, starts_at = $10, expires_at = $11, body = $12
-WHERE id = $13 AND version = $14
+  deadline = $7, grant_id = $8, grant_state = $9, starts_at = $10, expires_at = $11, body = $12, review_due = $13
+WHERE id = $14 AND version = $15
 `
 
 type UpdateRequestParams struct {
@@ -1114,6 +1116,7 @@ type UpdateRequestParams struct {
 	StartsAt   *int64
 	ExpiresAt  *int64
 	Body       string
+	ReviewDue  *int64
 	ID         string
 	Version    int64
 }
@@ -1132,6 +1135,7 @@ func (q *Queries) UpdateRequest(ctx context.Context, arg UpdateRequestParams) (i
 		arg.StartsAt,
 		arg.ExpiresAt,
 		arg.Body,
+		arg.ReviewDue,
 		arg.ID,
 		arg.Version,
 	)
