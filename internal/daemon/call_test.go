@@ -79,7 +79,7 @@ func (s *server) try(who, method, path string, body any, header ...string) (answ
 		}
 		in = bytes.NewReader(raw)
 	}
-	r, err := http.NewRequest(method, "http://"+s.api+path, in)
+	r, err := http.NewRequest(method, s.scheme+"://"+s.api+path, in)
 	if err != nil {
 		return a, err
 	}
@@ -169,7 +169,7 @@ func (s *server) through(token, method, resource, path string, header ...string)
 
 func (s *server) tryThrough(token, method, resource, path string, header ...string) (answer, error) {
 	a := answer{t: s.t, what: method + " " + resource + path}
-	r, err := http.NewRequest(method, "http://"+s.gate+path, nil)
+	r, err := http.NewRequest(method, s.scheme+"://"+s.gate+path, nil)
 	if err != nil {
 		return a, err
 	}

@@ -74,6 +74,16 @@ func TestKill(t *testing.T) {
 			t.Error("that was no load")
 		}
 	})
+	s.recorded(t, k)
+	if gaps := s.events("&type=audit.possible_gap"); len(gaps) == 0 {
+		t.Error("no unclean stop is on record")
+	}
+}
+
+// recorded compares the record with what the server said: gapless, and each
+// step of a life once.
+func (s *server) recorded(t *testing.T, k *acked) {
+	t.Helper()
 	events := s.events("")
 	for i, e := range events {
 		if e.Seq != int64(i+1) {
@@ -94,6 +104,8 @@ func TestKill(t *testing.T) {
 			t.Errorf("%s is recorded %d times", what, n)
 		}
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for id, state := range k.states {
 		if once["request.created "+id] != 1 || state == "approved" && once["request.approved "+id] != 1 {
 			t.Errorf("%s, acknowledged as %s, is not on record", id, state)
@@ -103,9 +115,6 @@ func TestKill(t *testing.T) {
 		if state == "ended" && once["grant.ended "+id] != 1 {
 			t.Errorf("the end of %s is not on record", id)
 		}
-	}
-	if gaps := s.events("&type=audit.possible_gap"); len(gaps) == 0 {
-		t.Error("no unclean stop is on record")
 	}
 }
 

@@ -75,7 +75,7 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	listeners, err := d.listen()
+	listeners, err := d.listen(ctx)
 	if err == nil {
 		err = d.start(ctx, o, listeners)
 	}

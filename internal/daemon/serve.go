@@ -11,6 +11,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/keepalive"
 	"github.com/daypass/daypass/internal/oauth"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/resource"
@@ -34,10 +35,10 @@ func (b bound) close() {
 }
 
 // listen binds what the configuration names.
-func (d *Daemon) listen() (bound, error) {
+func (d *Daemon) listen(ctx context.Context) (bound, error) {
 	b := bound{gates: map[string]net.Listener{}}
 	var err error
-	if b.api, err = net.Listen("tcp", d.cfg.Listen); err != nil {
+	if b.api, err = keepalive.Listen(ctx, "tcp", d.cfg.Listen); err != nil {
 		return b, fmt.Errorf("listening for the API: %w", err)
 	}
 	d.apiAddr = b.api.Addr()
@@ -48,7 +49,7 @@ func (d *Daemon) listen() (bound, error) {
 		}
 	}
 	if g := d.cfg.Gateways.HTTP; g != nil {
-		l, err := net.Listen("tcp", g.Listen)
+		l, err := keepalive.Listen(ctx, "tcp", g.Listen)
 		if err != nil {
 			b.close()
 			return b, fmt.Errorf("listening for the HTTP gateway: %w", err)
@@ -78,7 +79,8 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 		Warnings: d.cfg.Warnings(), Stats: d.stats, Log: d.log, Closing: closing,
 	})
 	d.api = rest.Server(handler)
-	l := rest.Cap(b.api)
+	room := roomFor(descriptors())
+	l := rest.Cap(b.api, room.api)
 	if d.cfg.TLS.Enabled() {
 		config, err := serverTLS(d.cfg.TLS)
 		if err != nil {
@@ -99,6 +101,7 @@ func (d *Daemon) serveGate(k resource.Kind, l net.Listener) error {
 	deps := resource.Deps{
 		Guard: d.guard, Catalog: d.broker.CatalogInForce, Incarnation: d.broker.Incarnation, Assertion: d.broker.Assertion,
 		Cookie: d.broker.Cookie, Logout: d.broker.Logout, PublicURL: d.cfg.PublicURL, Site: d.site(k.Name(), l.Addr()), Log: d.log, Now: d.clock.Now,
+		Limits: roomFor(descriptors()).gate,
 	}
 	if settings := d.gateTLS(k.Name()); settings.Enabled() {
 		config, err := serverTLS(settings)

@@ -30,6 +30,8 @@ type server struct {
 	t        testing.TB
 	program  string
 	dir      string
+	scheme   string // http, or https
+	data     string // the data folder, as the configuration names it
 	env      []string
 	tokens   map[string]string // principal → API token
 	upstream *upstream
@@ -132,7 +134,7 @@ func mint(prefix string) string {
 // files writes the files of a server, to be changed before it starts.
 func files(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t, program: program, dir: t.TempDir(), tokens: map[string]string{}, upstream: newUpstream(t)}
+	s := &server{t: t, program: program, dir: t.TempDir(), data: "./data", scheme: "http", tokens: map[string]string{}, upstream: newUpstream(t)}
 	for _, p := range people {
 		s.tokens[p.id] = mint("dpat_")
 	}
@@ -146,7 +148,7 @@ func files(t testing.TB) *server {
 
 // configure writes daypass.yaml with more lines at its end.
 func (s *server) configure(more string) {
-	s.write("daypass.yaml", "listen: 127.0.0.1:0\ndata: ./data\ncatalog: ./catalog.yaml\ngateways:\n  http: {listen: 127.0.0.1:0, domain: localhost}\n"+more)
+	s.write("daypass.yaml", "listen: 127.0.0.1:0\ndata: "+s.data+"\ncatalog: ./catalog.yaml\ngateways:\n  http: {listen: 127.0.0.1:0, domain: localhost}\n"+more)
 }
 
 // serve starts a server with the files that everybody uses.
@@ -155,6 +157,14 @@ func serve(t testing.TB) *server {
 	s := files(t)
 	s.start()
 	return s
+}
+
+// dataFolder is where the data folder is.
+func (s *server) dataFolder() string {
+	if filepath.IsAbs(s.data) {
+		return s.data
+	}
+	return s.path(s.data)
 }
 
 func (s *server) path(name string) string { return filepath.Join(s.dir, name) }
@@ -175,7 +185,7 @@ func (s *server) read(name string) string {
 	return string(b)
 }
 
-var serving = regexp.MustCompile(`msg=serving api=http://(\S+) http_gateway=(\S+)`)
+var serving = regexp.MustCompile(`msg=serving api=https?://(\S+) http_gateway=(\S+)`)
 
 // launch starts the process and does not wait for anything.
 func (s *server) launch() {
@@ -290,7 +300,7 @@ func (s *server) daypass(args ...string) (int, string) {
 // verify runs the offline check of the record, which must find it whole.
 func (s *server) verify(more ...string) {
 	s.t.Helper()
-	code, out := s.daypass(append([]string{"audit", "verify", "--data", s.path("data")}, more...)...)
+	code, out := s.daypass(append([]string{"audit", "verify", "--data", s.dataFolder()}, more...)...)
 	if code != 0 || !strings.HasPrefix(out, "whole: ") {
 		s.t.Errorf("audit verify ended with %d: %s", code, out)
 	}
@@ -350,7 +360,7 @@ func freeAddr(t testing.TB) string {
 // dev starts `daypass dev` in the folder of s, and waits until it is ready.
 func (s *server) dev(more ...string) *server {
 	s.t.Helper()
-	d := &server{t: s.t, program: s.program, dir: s.dir, log: &logged{}, exited: make(chan struct{}), http: s.http}
+	d := &server{t: s.t, program: s.program, dir: s.dir, scheme: "http", log: &logged{}, exited: make(chan struct{}), http: s.http}
 	d.cmd = exec.Command(s.program, append([]string{"dev", "-o", "json", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"}, more...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {

@@ -18,6 +18,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/daypass/daypass/internal/keepalive"
 )
 
 // Timeout is how long one connection may take to come about, with all the
@@ -79,8 +81,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	}
 	_, named := parseLiteral(host)
 	with := net.Dialer{
-		Timeout:  Timeout,
-		Resolver: d.resolver,
+		Timeout:         Timeout,
+		Resolver:        d.resolver,
+		KeepAliveConfig: keepalive.Config(),
 		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			return d.checkConnect(address, named)
 		},

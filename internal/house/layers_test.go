@@ -21,6 +21,8 @@ var floors = map[string]int{
 	"internal/access":            1,
 	"internal/audit":             1,
 	"internal/config":            1,
+	"internal/keepalive":         1,
+	"internal/baddisk":           1,
 	"internal/policy":            2,
 	"internal/credential":        2,
 	"internal/live":              2,

@@ -104,6 +104,7 @@ type DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 type Limits struct {
 	Connections        int           // open at once; 10,000
 	ConnectionsPerPeer int           // of them from one address (IPv6: one /64); 1,000
+	Upstreams          int           // connections to upstreams, in all; 20,000
 	HeaderBytes        int           // of one request; 64 KiB
 	HeaderTimeout      time.Duration // to send them, and for a TLS handshake; 10 s
 	IdleTimeout        time.Duration // of a connection between requests; 2 min
@@ -114,6 +115,7 @@ type Limits struct {
 func (l Limits) OrDefault() Limits {
 	fill(&l.Connections, 10_000)
 	fill(&l.ConnectionsPerPeer, 1_000)
+	fill(&l.Upstreams, 20_000)
 	fill(&l.HeaderBytes, 64<<10)
 	fill(&l.HeaderTimeout, 10*time.Second)
 	fill(&l.IdleTimeout, 2*time.Minute)

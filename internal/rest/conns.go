@@ -14,13 +14,15 @@ const (
 	MaxConnsPerAddr = 512  // from one IPv4 address or IPv6 /64 that is not loopback
 )
 
-// Cap bounds the connections of a listener, in all and per address. A
+// Cap bounds the connections of a listener, to total in all and per address. A
 // connection on which nobody has authenticated yet is a stranger. Where there
 // is no room, the stranger that has been there longest is closed, of the same
 // address first where that is the limit: so a flood of idle connections pushes
 // itself out, and an administrator who connects in the middle of it is served
 // (Invariant A37). Where there are no strangers, the new connection is closed.
-func Cap(l net.Listener) net.Listener { return newCap(l, MaxConns, MaxConnsPerAddr) }
+func Cap(l net.Listener, total int) net.Listener {
+	return newCap(l, total, min(total, MaxConnsPerAddr))
+}
 
 func newCap(l net.Listener, total, perAddr int) *connCap {
 	return &connCap{Listener: l, total: total, perAddr: perAddr, strangers: list.New(), peers: map[netip.Prefix]*peer{}}

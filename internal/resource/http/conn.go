@@ -3,13 +3,15 @@ package httpkind
 import (
 	"context"
 	"crypto/tls"
-	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/daypass/daypass/internal/keepalive"
 	"github.com/daypass/daypass/internal/resource"
 )
 
@@ -68,16 +70,26 @@ func (l *listener) remove(c *clientConn) {
 	}
 }
 
-// abortAll cuts every connection, also those that were hijacked.
-func (l *listener) abortAll() {
+// all are the connections that are open, also those that were hijacked.
+func (l *listener) all() []*clientConn {
 	l.mu.Lock()
-	all := make([]*clientConn, 0, len(l.conns))
-	for c := range l.conns {
-		all = append(all, c)
-	}
-	l.mu.Unlock()
-	for _, c := range all {
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.conns))
+}
+
+// abortAll cuts every connection.
+func (l *listener) abortAll() {
+	for _, c := range l.all() {
 		c.abort()
+	}
+}
+
+// abortLost cuts those whose peer has vanished.
+func (l *listener) abortLost() {
+	for _, c := range l.all() {
+		if keepalive.Lost(c.Conn) {
+			c.abort()
+		}
 	}
 }
 
@@ -152,40 +164,6 @@ func clientConnOf(c net.Conn) *clientConn {
 		c = t.NetConn()
 	}
 	raw, _ := c.(*clientConn)
-	return raw
-}
-
-// upstreamConn is a connection to an upstream, below TLS.
-type upstreamConn struct {
-	net.Conn
-	// spent: nothing may be asked on it any more. The transport then takes
-	// another one, as it does when a pooled connection turns out to be dead.
-	spent atomic.Bool
-}
-
-var errSpent = errors.New("the connection was bound to one client's authentication")
-
-// Write implements net.Conn.
-func (c *upstreamConn) Write(p []byte) (int, error) {
-	if c.spent.Load() {
-		return 0, errSpent
-	}
-	return c.Conn.Write(p)
-}
-
-// CloseWrite ends one direction, where the connection can do that.
-func (c *upstreamConn) CloseWrite() error { return closeWrite(c.Conn) }
-
-func (c *upstreamConn) abort() {
-	linger(c.Conn)
-	_ = c.Conn.Close()
-}
-
-func upstreamConnOf(c net.Conn) *upstreamConn {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	raw, _ := c.(*upstreamConn)
 	return raw
 }
 

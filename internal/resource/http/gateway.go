@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/daypass/daypass/internal/keepalive"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/resource"
 )
@@ -87,6 +88,9 @@ func (g *Gateway) Serve(l net.Listener) error {
 	}
 	g.listener = limited
 	g.mu.Unlock()
+	done := make(chan struct{})
+	defer close(done)
+	go g.watch(limited, done)
 	var err error
 	if g.tls != nil {
 		err = g.server.ServeTLS(limited, "", "")
@@ -97,6 +101,22 @@ func (g *Gateway) Serve(l net.Listener) error {
 		return nil
 	}
 	return fmt.Errorf("serving http: %w", err)
+}
+
+// watch gives up connections whose peers have vanished, so that their sessions
+// end and what they hold is free again.
+func (g *Gateway) watch(l *listener, done <-chan struct{}) {
+	tick := time.NewTicker(keepalive.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			l.abortLost()
+			g.upstreams.conns.abortLost()
+		case <-done:
+			return
+		}
+	}
 }
 
 // Shutdown implements resource.Gateway.

@@ -31,6 +31,8 @@ type upstreams struct {
 	g    *Gateway
 	dial func(upstream string) resource.DialFunc
 
+	conns upstreamConns
+
 	mu      sync.Mutex
 	all     map[string]*upstream
 	catalog *policy.Catalog // the one that all was last compared with
@@ -56,6 +58,7 @@ func (u *upstreams) init(g *Gateway, dialer func(string) resource.DialFunc) {
 		dialer = func(upstream string) resource.DialFunc { return dial.New(upstream).DialContext }
 	}
 	u.g, u.dial, u.all = g, dialer, make(map[string]*upstream)
+	u.conns.init(g.limits.Upstreams)
 }
 
 // of returns the upstream of a resource as it is configured now.
@@ -104,11 +107,7 @@ func (g *Gateway) newUpstream(c *Config, dialContext resource.DialFunc) *upstrea
 	up := &upstream{config: c}
 	up.pooled = &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &upstreamConn{Conn: conn}, nil
+			return g.upstreams.conns.dial(func() (net.Conn, error) { return dialContext(ctx, network, addr) })
 		},
 		// No Proxy: it would see the traffic, and resolve names again elsewhere.
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
@@ -309,6 +308,9 @@ func (g *Gateway) upstreamFailed(w http.ResponseWriter, r *http.Request, err err
 		g.refuse(c, http.StatusBadRequest, "malformed_body", "The body of the request ended early or was malformed.")
 	case errors.Is(err, errNoSecret):
 		g.log.Error("http gateway: cannot inject", "resource", f.session.Grant.Resource, "err", err)
+		g.unavailable(c)
+	case errors.Is(err, errCrowded):
+		g.log.Warn("http gateway: too many connections to upstreams", "resource", f.session.Grant.Resource)
 		g.unavailable(c)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		g.log.Warn("http gateway: upstream timed out", "resource", f.session.Grant.Resource, "err", err)

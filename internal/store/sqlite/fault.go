@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"os"
 	"syscall"
 
 	"modernc.org/sqlite"
@@ -41,7 +42,14 @@ func fault(dir string) func(error) sqlstore.Fault {
 				}
 			}
 			return sqlstore.Fatal
-		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_READONLY, lib.SQLITE_CANTOPEN:
+		case lib.SQLITE_CANTOPEN:
+			// Nothing is wrong with the disk when this process may open nothing
+			// more; what was begun is not kept.
+			if noDescriptors() {
+				return sqlstore.Lost
+			}
+			return sqlstore.Fatal
+		case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_READONLY:
 			return sqlstore.Fatal
 		case lib.SQLITE_CONSTRAINT, lib.SQLITE_ERROR, lib.SQLITE_MISMATCH, lib.SQLITE_RANGE, lib.SQLITE_TOOBIG, lib.SQLITE_MISUSE:
 			return sqlstore.Ordinary
@@ -54,4 +62,13 @@ func fault(dir string) func(error) sqlstore.Fault {
 func cannotOpen(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return ok && (e.Code()&0xff == lib.SQLITE_CANTOPEN || e.Code()&0xff == lib.SQLITE_READONLY)
+}
+
+// noDescriptors reports whether this process can open no file at all now.
+func noDescriptors() bool {
+	f, err := os.Open(os.DevNull)
+	if err == nil {
+		_ = f.Close() // it was only tried
+	}
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }

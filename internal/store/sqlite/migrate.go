@@ -9,6 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 
 	"github.com/daypass/daypass/internal/failpoint"
 )
@@ -45,6 +46,9 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	case have > latest:
 		return fmt.Errorf("schema %d, this version knows up to %d: %w", have, latest, ErrNewerSchema)
 	}
+	if err := makeVersionTable(ctx, db); err != nil {
+		return fmt.Errorf("migrating the schema: %w", err)
+	}
 	for {
 		failpoint.Hit("sqlite.migrate.before")
 		_, err := p.UpByOne(ctx)
@@ -56,6 +60,28 @@ func migrate(ctx context.Context, db *sql.DB) error {
 			return fmt.Errorf("migrating the schema: %w", err)
 		}
 	}
+}
+
+// makeVersionTable makes goose's table as goose would, but once: goose tries
+// again for some seconds when that fails, also after a failed sync, which no
+// later success makes up for.
+func makeVersionTable(ctx context.Context, db *sql.DB) error {
+	table, err := database.NewStore(goose.DialectSQLite3, versionTable)
+	if err != nil {
+		return err
+	}
+	var n int64
+	if err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = '"+versionTable+"'").Scan(&n); err != nil || n > 0 {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(table.CreateVersionTable(ctx, tx), table.Insert(ctx, tx, database.InsertRequest{Version: 0})); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
 }
 
 // known refuses, without writing, a schema that is not the one this binary

@@ -121,6 +121,9 @@ func serve(ctx context.Context, file string, opts sqlstore.Options, space *reser
 		return nil, fmt.Errorf("opening %s: %w", file, errors.Join(err, conn.Close()))
 	}
 	reader, err := openReader(dsn(file, pragmasRead))
+	if err == nil {
+		err = openAll(ctx, reader)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, errors.Join(err, conn.Close()))
 	}
@@ -193,6 +196,28 @@ func openReader(dsn string) (*sql.DB, error) {
 	db.SetMaxOpenConns(readers)
 	db.SetMaxIdleConns(readers)
 	return db, nil
+}
+
+// openAll opens all connections of a pool now: later, while peers hold all
+// file descriptors that there are, it might be too late.
+func openAll(ctx context.Context, db *sql.DB) (err error) {
+	var conns []*sql.Conn
+	for range readers {
+		conn, cerr := db.Conn(ctx)
+		if cerr != nil {
+			err = cerr
+			break
+		}
+		conns = append(conns, conn)
+		// SQLite opens the files of the WAL when it first reads.
+		if err = conn.QueryRowContext(ctx, "SELECT COUNT(*) FROM mark").Scan(new(int)); err != nil {
+			break
+		}
+	}
+	for _, conn := range conns {
+		err = errors.Join(err, conn.Close()) // back into the pool, open
+	}
+	return err
 }
 
 // dsn escapes the file's name: a # or ? in it is not a query.

@@ -56,11 +56,12 @@ type Dialect struct {
 
 // DB is a Store on one SQL database, whatever its dialect.
 type DB struct {
-	dialect Dialect
-	opts    Options
-	write   *db.Queries // prepared on dialect.Write
-	read    *db.Queries // prepared on dialect.Read
-	log     tree        // the end of the log; only the writer goroutine touches it
+	dialect   Dialect
+	opts      Options
+	write     *db.Queries // prepared on dialect.Write
+	read      *db.Queries // prepared on dialect.Read
+	log       tree        // the end of the log; only the writer goroutine touches it
+	postponed int         // how often upkeep gave way; likewise
 
 	mu      sync.RWMutex // held for reading while something is put into queue
 	closed  bool

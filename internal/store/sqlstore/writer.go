@@ -253,10 +253,19 @@ func (s *DB) attempt(updates []*update) (lost error) {
 	return nil
 }
 
+// postponeMax bounds how often upkeep gives way to Ends.
+const postponeMax = 16
+
 func (s *DB) upkeep() {
 	if s.dialect.Upkeep == nil {
 		return
 	}
+	// On a slow disk it takes as long as some commits: no end waits for it.
+	if len(s.ends) > 0 && s.postponed < postponeMax {
+		s.postponed++
+		return
+	}
+	s.postponed = 0
 	failpoint.Hit("store.upkeep.before")
 	// Other errors come again when it is tried again, after the next commit.
 	if err := s.dialect.Upkeep(context.Background(), s.dialect.Write); err != nil && s.dialect.Fault(err) == Fatal {
