@@ -24,7 +24,7 @@ type unit struct {
 	state   *state
 	fresh   map[string]policy.Input // of requests made in this transaction
 	refused *Error                  // set by refuse: what was written is kept all the same
-	grew    bool                    // audit entries were written
+	entries *[]sqlstore.Record      // of the record: written last, as one leaf
 }
 
 // do runs fn in a transaction of its own. A refusal that fn recorded (refuse)
@@ -52,15 +52,16 @@ func (b *Broker) update(ctx context.Context, c identity.Caller, class sqlstore.C
 	for attempt := 0; ; attempt++ {
 		refused = nil
 		err := b.cfg.Store.Update(ctx, class, func(tx *sqlstore.Tx) error {
-			u := &unit{b: b, tx: tx, c: c, now: b.now(), state: b.state.Load()}
+			u := &unit{b: b, tx: tx, c: c, now: b.now(), state: b.state.Load(), entries: new([]sqlstore.Record)}
 			err := fn(u)
 			if u.refused != nil && errors.Is(err, u.refused) {
 				refused, err = u.refused, nil
 			}
-			if err == nil && u.grew {
-				tx.AfterCommit(b.hub.publish)
+			if err != nil || len(*u.entries) == 0 {
+				return err
 			}
-			return err
+			tx.AfterCommit(b.hub.publish)
+			return tx.AppendBatch(*u.entries)
 		})
 		if errors.Is(err, sqlstore.ErrConflict) && attempt < 5 {
 			continue
@@ -111,9 +112,7 @@ func (u *unit) tick(r *access.Request) (*access.Request, error) {
 	}
 	by := *u
 	by.c = identity.System("clock")
-	next, err := by.run(r, access.Tick{}, detail{})
-	u.grew = u.grew || by.grew
-	return next, err
+	return by.run(r, access.Tick{}, detail{})
 }
 
 // run is the one path on which a request changes: decide, apply, write, with
@@ -292,7 +291,7 @@ func (u *unit) grantOver(r *access.Request) error {
 			return err
 		}
 	}
-	waiting, err := u.tx.Requests(sqlstore.RequestFilter{Extends: r.Grant.ID, States: []access.State{access.Pending}})
+	waiting, err := u.tx.PendingExtensions(r.Grant.ID)
 	if err != nil {
 		return err
 	}
@@ -326,17 +325,20 @@ func (b *Broker) publish(r *access.Request, events []access.Event) {
 	failpoint.Hit("broker.publish.after")
 }
 
-// append writes one audit entry in the transaction.
+// append adds an audit entry to those of this transaction. They are written at
+// its end, all of a command as one leaf: the tree grows by one, however many
+// grants a sweep ends. What cannot be written then undoes the whole command;
+// the error is for what is seen to be so at once.
 func (u *unit) append(e *audit.Entry, principal string) error {
+	if e.Type == "" {
+		return errors.New("an audit entry came without its type")
+	}
 	e.ID, e.Time = credential.NewID("evt"), u.now
 	if e.Actor == "" {
 		e.Actor, e.OnBehalfOf = u.c.Principal, u.c.OnBehalfOf
 	}
 	e.Source = audit.Source{IP: u.c.IP, Channel: u.c.Channel}
-	u.grew = true
-	if err := u.tx.Append(sqlstore.Record{Entry: e, Principal: principal}); err != nil {
-		return fmt.Errorf("recording %s: %w", e.Type, err)
-	}
+	*u.entries = append(*u.entries, sqlstore.Record{Entry: e, Principal: principal})
 	return nil
 }
 

@@ -258,6 +258,9 @@ func (b *Broker) Issue(ctx context.Context, c identity.Caller, grant, format str
 
 // awaitActive waits up to 10 s for a grant that is being activated.
 func (b *Broker) awaitActive(ctx context.Context, c identity.Caller, grant string) error {
+	if _, ok := b.cfg.Index.Grant(grant); ok {
+		return nil // it has been active: Issue sees whether it is, and whose
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
@@ -332,13 +335,13 @@ func (u *unit) issuable(r *access.Request) error {
 const credentialsPerGrant = 1000
 
 func (u *unit) issueToken(r *access.Request, id string) (func() (credential.Secret, error), error) {
-	have, err := u.tx.Credentials(r.Grant.ID)
+	have, err := u.tx.CountCredentials(r.Grant.ID)
 	if err != nil {
 		return nil, err
 	}
-	if len(have) >= credentialsPerGrant {
+	if have >= credentialsPerGrant {
 		return nil, u.deny(audit.AccessDenied, r, &Error{Kind: TooMany, Code: "too_many_credentials", RetryAfter: r.Grant.ExpiresAt.Sub(u.now),
-			Message: fmt.Sprintf("This grant has %d credentials already; use one of them.", len(have))})
+			Message: fmt.Sprintf("This grant has %d credentials already; use one of them.", have)})
 	}
 	secret, hash := credential.NewToken(credential.GrantToken)
 	return func() (credential.Secret, error) { return secret, nil },
@@ -405,10 +408,16 @@ func (b *Broker) liveGrant(r *access.Request) live.Grant {
 		ID: r.Grant.ID, Request: r.ID, Principal: r.Content.Requester, Resource: r.Content.Resource, Incarnation: r.Content.Incarnation,
 		Kind: r.Content.Kind, Scope: r.Content.Scope, StartsAt: r.Grant.StartsAt,
 	}
-	if p, ok := b.catalog().Principal(g.Principal); ok {
-		g.OnBehalfOf = p.Owner
-	}
+	g.OnBehalfOf = b.owner(g.Principal)
 	return g
+}
+
+// owner is on whose behalf a principal acts; "" for a person.
+func (b *Broker) owner(principal string) string {
+	if p, ok := b.catalog().Principal(principal); ok {
+		return p.Owner
+	}
+	return ""
 }
 
 // buryGrant tells the index of a grant that has ended before.

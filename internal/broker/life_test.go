@@ -10,6 +10,8 @@ import (
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/clock"
+	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -259,6 +261,37 @@ func TestTheClocksMarkMovesWhileGrantsAreLive(t *testing.T) {
 		must(t, w.Heartbeat(context.Background()))
 		if moved := mark().Sub(before); moved < time.Minute {
 			t.Errorf("the mark moved by %v in a minute", moved)
+		}
+	})
+}
+
+// For a day after its end a credential can be told from one that never was,
+// also after a start; then it is forgotten, and the store does not grow.
+//
+// Attack: RES-10
+func TestCredentialsAreForgottenADayAfterTheirEnd(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ctx := context.Background()
+		state := func(token string) live.State {
+			hash, err := credential.ParseToken(credential.GrantToken, token)
+			must(t, err)
+			return w.index.Check(live.Hash(hash)).State
+		}
+		token := w.token("user:ana", w.mustSubmit("user:ana", "read", 10*time.Minute).Grant.ID)
+		time.Sleep(24 * time.Hour)
+		for _, c := range []struct {
+			after time.Duration
+			want  live.State
+		}{{0, live.Ended}, {11 * time.Minute, live.Unknown}} {
+			time.Sleep(c.after)
+			w.due()
+			must(t, w.Heartbeat(ctx))
+			w.restart(true)
+			must(t, w.Heartbeat(ctx)) // the first of a process prunes
+			w.restart(true)
+			if got := state(token); got != c.want {
+				t.Errorf("%v later the token is %v, want %v", c.after, got, c.want)
+			}
 		}
 	})
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/clock"
 	"github.com/daypass/daypass/internal/credential"
@@ -167,44 +166,6 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 		return false, err
 	}
 	return running == "yes", b.loadLive(tx)
-}
-
-// loadLive fills the index with the grants that may give access, and with
-// those that ended last, so that a denial can say when.
-func (b *Broker) loadLive(tx *sqlstore.Tx) error {
-	ended, err := tx.Requests(sqlstore.RequestFilter{GrantStates: []access.GrantState{access.Ended, access.Ending}, Limit: 1000})
-	if err != nil {
-		return err
-	}
-	for i := len(ended) - 1; i >= 0; i-- {
-		r := ended[i]
-		b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
-	}
-	active, err := tx.Requests(sqlstore.RequestFilter{GrantStates: []access.GrantState{access.Active}})
-	if err != nil {
-		return err
-	}
-	for _, r := range active {
-		b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
-	}
-	creds, err := tx.Credentials("")
-	if err != nil {
-		return err
-	}
-	for _, c := range creds {
-		b.cfg.Index.PutCredential(indexed(c))
-	}
-	for i := len(ended) - 1; i >= 0; i-- {
-		creds, err := tx.Credentials(ended[i].Grant.ID)
-		if err != nil {
-			return err
-		}
-		for _, c := range creds {
-			b.cfg.Index.PutCredential(indexed(c))
-		}
-		b.buryGrant(ended[i].Grant)
-	}
-	return nil
 }
 
 // started writes the entries of a start: where the last run did not end

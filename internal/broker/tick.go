@@ -12,8 +12,10 @@ import (
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
-// tickBatch is how many requests one transaction lets time act on.
-const tickBatch = 200
+// tickBatch is how many requests one transaction lets time act on: enough for
+// a commit to be worth its price, few enough that a caller who comes meanwhile
+// does not notice.
+const tickBatch = 500
 
 // Due lets time act on every request whose deadline has come, and returns the
 // next deadline, zero for none. Access does not depend on it: what has expired
@@ -118,8 +120,22 @@ func (b *Broker) Heartbeat(ctx context.Context) error {
 // pruneEvery is how often kept answers are looked through.
 const pruneEvery = time.Hour
 
+const (
+	// credentialsKept is how long the hash of a credential is kept after its
+	// end: a start can tell until then that it was good once, and when it ended.
+	credentialsKept = 24 * time.Hour
+	pruneBatch      = 500
+)
+
 func (b *Broker) prune(ctx context.Context) error {
-	return b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) error { return u.tx.DeleteReplies(u.now.Add(-replyTTL)) })
+	err := b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) error { return u.tx.DeleteReplies(u.now.Add(-replyTTL)) })
+	for pruned := pruneBatch; err == nil && pruned == pruneBatch; {
+		err = b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) (err error) {
+			pruned, err = u.tx.PruneCredentials(u.now.Add(-credentialsKept), pruneBatch)
+			return err
+		})
+	}
+	return err
 }
 
 // Kinds of jobs.

@@ -27,7 +27,7 @@ import (
 
 // world is a broker on a real store, in virtual time.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	store  *sqlite.Store
 	broken brokenStore
@@ -290,7 +290,7 @@ func refused(t *testing.T, err error, code string) *broker.Error {
 	return e
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

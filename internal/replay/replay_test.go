@@ -135,7 +135,7 @@ func TestRowsThatWereChanged(t *testing.T) {
 		"a denied cancellation":     {`UPDATE requests SET body = json_set(body, '$.state', 'denied') WHERE state = 'cancelled'`, false},
 		"a longer wait":             {`UPDATE requests SET body = json_set(body, '$.approve_by', '2099-01-01T00:00:00Z') WHERE state = 'pending'`, false},
 		"a request that is gone":    {`DELETE FROM inputs; DELETE FROM requests WHERE state = 'pending'`, false},
-		"a request from nowhere":    {`INSERT INTO requests SELECT 'req_x', version, state, requester, resource, extends, created_at + 1, deadline, NULL, NULL, NULL, NULL, json_set(body, '$.id', 'req_x') FROM requests WHERE state = 'pending'`, false},
+		"a request from nowhere":    {`INSERT INTO requests SELECT 'req_x', version, state, requester, resource, extends, created_at + 1, deadline, NULL, NULL, NULL, NULL, json_set(body, '$.id', 'req_x'), review_due, incarnation, kind, scope FROM requests WHERE state = 'pending'`, false},
 		"a stolen credential":       {`INSERT INTO credentials SELECT x'00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff', 'cred_x', grant_id, request, kind, host, issued_at, expires_at FROM credentials`, false},
 		"a lost credential":         {`DELETE FROM credentials`, false},
 		"a token from nowhere":      {`INSERT INTO tokens SELECT 'tok_x', x'00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff', 'user:ada', name, created_by, created_at, expires_at FROM tokens`, false},

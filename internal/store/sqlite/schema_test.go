@@ -108,6 +108,18 @@ func TestQueriesUseIndexes(t *testing.T) {
 	}
 }
 
+// A start reads the live grants out of one index, not out of every request.
+//
+// Attack: RES-10
+func TestAStartReadsOneIndex(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, dir, sqlstore.Options{})
+	steps := plan(t, rawDB(t, filepath.Join(dir, dataFile)), sqlstore.ActiveGrants)
+	if len(steps) != 1 || !strings.Contains(steps[0], "USING COVERING INDEX requests_live") {
+		t.Errorf("the live grants are read by %q", steps)
+	}
+}
+
 func plan(t *testing.T, db *sql.DB, statement string) (steps []string) {
 	t.Helper()
 	rows, err := db.Query("EXPLAIN QUERY PLAN " + statement)

@@ -48,6 +48,21 @@ func (t *Tx) Credentials(grant string) ([]Credential, error) {
 	return out, nil
 }
 
+// CountCredentials counts the credentials of a grant.
+func (t *Tx) CountCredentials(grant string) (int, error) {
+	n, err := read(t, "counting credentials", func() (int64, error) { return t.q.CountCredentials(t.ctx, grant) })
+	return int(n), err
+}
+
+// PruneCredentials forgets at most limit credentials that were to end before
+// an instant, of grants that have ended, and returns how many.
+func (t *Tx) PruneCredentials(before time.Time, limit int) (int, error) {
+	n, err := t.write("forgetting old credentials", func() (int64, error) {
+		return t.q.PruneCredentials(t.ctx, millis(before), int64(limit))
+	})
+	return int(n), err
+}
+
 // DeleteCredential forgets one credential; ErrNotFound when there is none.
 func (t *Tx) DeleteCredential(hash [32]byte) error {
 	const act = "forgetting a credential"

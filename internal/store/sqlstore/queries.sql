@@ -9,15 +9,27 @@ SELECT version, body FROM requests WHERE id = @id;
 SELECT version, body FROM requests WHERE grant_id = @grant_id;
 
 -- name: InsertRequest :execrows
-INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body, review_due)
-VALUES (@id, @version, @state, @requester, @resource, @extends, @created_at, @deadline, @grant_id, @grant_state, @starts_at, @expires_at, @body, @review_due)
+INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body, review_due, incarnation, kind, scope)
+VALUES (@id, @version, @state, @requester, @resource, @extends, @created_at, @deadline, @grant_id, @grant_state, @starts_at, @expires_at, @body, @review_due, @incarnation, @kind, @scope)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: UpdateRequest :execrows
 UPDATE requests
 SET version = @next, state = @state, requester = @requester, resource = @resource, extends = @extends, created_at = @created_at,
-  deadline = @deadline, grant_id = @grant_id, grant_state = @grant_state, starts_at = @starts_at, expires_at = @expires_at, body = @body, review_due = @review_due
+  deadline = @deadline, grant_id = @grant_id, grant_state = @grant_state, starts_at = @starts_at, expires_at = @expires_at, body = @body, review_due = @review_due,
+  incarnation = @incarnation, kind = @kind, scope = @scope
 WHERE id = @id AND version = @version;
+
+-- Only what moves in the life of a grant: a column that is set costs its
+-- indexes, changed or not.
+-- name: UpdateGrant :execrows
+UPDATE requests
+SET version = @next, deadline = @deadline, grant_state = @grant_state, expires_at = @expires_at, body = @body, review_due = @review_due
+WHERE id = @id AND version = @version AND state = @state AND grant_id = @grant_id AND starts_at = @starts_at
+  AND requester = @requester AND resource = @resource AND created_at = @created_at;
+
+-- name: PendingExtensions :many
+SELECT version, body FROM requests WHERE extends = @extends AND state = 'pending' ORDER BY created_at DESC, id DESC;
 
 -- name: DueRequests :many
 SELECT id FROM requests WHERE deadline <= CAST(@now AS BIGINT) ORDER BY deadline, id LIMIT CAST(@lim AS BIGINT);
@@ -56,10 +68,21 @@ VALUES (@hash, @id, @grant_id, @request, @kind, @host, @issued_at, @expires_at);
 -- name: CredentialsOf :many
 SELECT * FROM credentials WHERE grant_id = @grant_id ORDER BY issued_at, id;
 
+-- name: CountCredentials :one
+SELECT COUNT(*) FROM credentials WHERE grant_id = @grant_id;
+
 -- name: LiveCredentials :many
 SELECT c.hash, c.id, c.grant_id, c.request, c.kind, c.host, c.issued_at, c.expires_at
 FROM credentials AS c JOIN requests AS r ON r.grant_id = c.grant_id
 WHERE r.grant_state <> 'ended' ORDER BY c.issued_at, c.id;
+
+-- Of grants that ended before an instant: the index has forgotten them.
+-- name: PruneCredentials :execrows
+DELETE FROM credentials WHERE hash IN (
+  SELECT c.hash FROM credentials AS c JOIN requests AS r ON r.grant_id = c.grant_id
+  WHERE c.expires_at < CAST(@before AS BIGINT) AND r.grant_state = 'ended' AND r.expires_at < CAST(@before AS BIGINT)
+  ORDER BY c.expires_at LIMIT CAST(@lim AS BIGINT)
+);
 
 -- name: DeleteCredentials :execrows
 DELETE FROM credentials WHERE grant_id = @grant_id;

@@ -63,6 +63,7 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 		ID: r.ID, Version: r.Version, State: string(r.State),
 		Requester: r.Content.Requester, Resource: r.Content.Resource, Extends: optional(r.Content.Extends),
 		CreatedAt: millis(r.CreatedAt), Body: string(bytes.TrimSuffix(body.Bytes(), []byte("\n"))),
+		Incarnation: r.Content.Incarnation, Kind: r.Content.Kind, Scope: string(r.Content.Scope),
 	}
 	if at := r.Deadline(); !at.IsZero() {
 		row.Deadline = new(millis(at))
@@ -79,10 +80,20 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 		if was == 0 {
 			return t.q.InsertRequest(t.ctx, row)
 		}
+		if row.GrantID != nil {
+			if n, err := t.q.UpdateGrant(t.ctx, db.UpdateGrantParams{
+				ID: row.ID, Version: was, Next: row.Version, State: row.State, GrantID: row.GrantID, StartsAt: row.StartsAt,
+				Requester: row.Requester, Resource: row.Resource, CreatedAt: row.CreatedAt,
+				Deadline: row.Deadline, GrantState: row.GrantState, ExpiresAt: row.ExpiresAt, Body: row.Body, ReviewDue: row.ReviewDue,
+			}); n > 0 || err != nil {
+				return n, err
+			}
+		}
 		return t.q.UpdateRequest(t.ctx, db.UpdateRequestParams{
 			ID: row.ID, Version: was, Next: row.Version, State: row.State,
 			Requester: row.Requester, Resource: row.Resource, Extends: row.Extends, CreatedAt: row.CreatedAt, Deadline: row.Deadline,
 			GrantID: row.GrantID, GrantState: row.GrantState, StartsAt: row.StartsAt, ExpiresAt: row.ExpiresAt, Body: row.Body, ReviewDue: row.ReviewDue,
+			Incarnation: row.Incarnation, Kind: row.Kind, Scope: row.Scope,
 		})
 	})
 	failpoint.Hit("store.request.after")
@@ -105,6 +116,22 @@ func (t *Tx) Input(request string) (json.RawMessage, error) {
 		return nil, err
 	}
 	return json.RawMessage(s), nil
+}
+
+// PendingExtensions lists the requests for more time on a grant that wait.
+func (t *Tx) PendingExtensions(grant string) ([]*access.Request, error) {
+	const act = "listing extensions"
+	rows, err := read(t, act, func() ([]db.PendingExtensionsRow, error) { return t.q.PendingExtensions(t.ctx, &grant) })
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*access.Request, len(rows))
+	for i, row := range rows {
+		if out[i], err = decodeRequest(act, row.Version, row.Body); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // DueRequests returns the IDs of at most limit requests whose deadline is at

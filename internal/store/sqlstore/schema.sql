@@ -19,7 +19,10 @@ CREATE TABLE requests (
   starts_at    BIGINT,
   expires_at   BIGINT,
   body         TEXT   NOT NULL,
-  review_due   BIGINT
+  review_due   BIGINT,
+  incarnation  TEXT   NOT NULL,
+  kind         TEXT   NOT NULL,
+  scope        TEXT   NOT NULL
 );
 
 CREATE TABLE inputs (

@@ -50,6 +50,7 @@ func Run(t *testing.T, open Open) {
 		{"jobs/restart", (*suite).jobRestart},
 		{"rows/texts", (*suite).texts},
 		{"rows/credentials", (*suite).credentials},
+		{"rows/start", (*suite).starting},
 		{"rows/tokens", (*suite).tokens},
 		{"rows/catalogs", (*suite).catalogs},
 		{"rows/settings and replies", (*suite).settingsAndReplies},

@@ -33,6 +33,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.claimJobsStmt, err = db.PrepareContext(ctx, claimJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query ClaimJobs: %w", err)
 	}
+	if q.countCredentialsStmt, err = db.PrepareContext(ctx, countCredentials); err != nil {
+		return nil, fmt.Errorf("error preparing query CountCredentials: %w", err)
+	}
 	if q.countPendingStmt, err = db.PrepareContext(ctx, countPending); err != nil {
 		return nil, fmt.Errorf("error preparing query CountPending: %w", err)
 	}
@@ -138,6 +141,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.nextJobStmt, err = db.PrepareContext(ctx, nextJob); err != nil {
 		return nil, fmt.Errorf("error preparing query NextJob: %w", err)
 	}
+	if q.pendingExtensionsStmt, err = db.PrepareContext(ctx, pendingExtensions); err != nil {
+		return nil, fmt.Errorf("error preparing query PendingExtensions: %w", err)
+	}
+	if q.pruneCredentialsStmt, err = db.PrepareContext(ctx, pruneCredentials); err != nil {
+		return nil, fmt.Errorf("error preparing query PruneCredentials: %w", err)
+	}
 	if q.putHeadStmt, err = db.PrepareContext(ctx, putHead); err != nil {
 		return nil, fmt.Errorf("error preparing query PutHead: %w", err)
 	}
@@ -180,6 +189,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.tokensOfStmt, err = db.PrepareContext(ctx, tokensOf); err != nil {
 		return nil, fmt.Errorf("error preparing query TokensOf: %w", err)
 	}
+	if q.updateGrantStmt, err = db.PrepareContext(ctx, updateGrant); err != nil {
+		return nil, fmt.Errorf("error preparing query UpdateGrant: %w", err)
+	}
 	if q.updateRequestStmt, err = db.PrepareContext(ctx, updateRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateRequest: %w", err)
 	}
@@ -201,6 +213,11 @@ func (q *Queries) Close() error {
 	if q.claimJobsStmt != nil {
 		if cerr := q.claimJobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing claimJobsStmt: %w", cerr)
+		}
+	}
+	if q.countCredentialsStmt != nil {
+		if cerr := q.countCredentialsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing countCredentialsStmt: %w", cerr)
 		}
 	}
 	if q.countPendingStmt != nil {
@@ -378,6 +395,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing nextJobStmt: %w", cerr)
 		}
 	}
+	if q.pendingExtensionsStmt != nil {
+		if cerr := q.pendingExtensionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pendingExtensionsStmt: %w", cerr)
+		}
+	}
+	if q.pruneCredentialsStmt != nil {
+		if cerr := q.pruneCredentialsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pruneCredentialsStmt: %w", cerr)
+		}
+	}
 	if q.putHeadStmt != nil {
 		if cerr := q.putHeadStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing putHeadStmt: %w", cerr)
@@ -448,6 +475,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing tokensOfStmt: %w", cerr)
 		}
 	}
+	if q.updateGrantStmt != nil {
+		if cerr := q.updateGrantStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing updateGrantStmt: %w", cerr)
+		}
+	}
 	if q.updateRequestStmt != nil {
 		if cerr := q.updateRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateRequestStmt: %w", cerr)
@@ -495,6 +527,7 @@ type Queries struct {
 	auditRowsStmt         *sql.Stmt
 	catalogVersionStmt    *sql.Stmt
 	claimJobsStmt         *sql.Stmt
+	countCredentialsStmt  *sql.Stmt
 	countPendingStmt      *sql.Stmt
 	countPendingOnStmt    *sql.Stmt
 	credentialsOfStmt     *sql.Stmt
@@ -530,6 +563,8 @@ type Queries struct {
 	markStmt              *sql.Stmt
 	nextDeadlineStmt      *sql.Stmt
 	nextJobStmt           *sql.Stmt
+	pendingExtensionsStmt *sql.Stmt
+	pruneCredentialsStmt  *sql.Stmt
 	putHeadStmt           *sql.Stmt
 	putMarkStmt           *sql.Stmt
 	putReplyStmt          *sql.Stmt
@@ -544,6 +579,7 @@ type Queries struct {
 	tokenStmt             *sql.Stmt
 	tokensStmt            *sql.Stmt
 	tokensOfStmt          *sql.Stmt
+	updateGrantStmt       *sql.Stmt
 	updateRequestStmt     *sql.Stmt
 }
 
@@ -554,6 +590,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		auditRowsStmt:         q.auditRowsStmt,
 		catalogVersionStmt:    q.catalogVersionStmt,
 		claimJobsStmt:         q.claimJobsStmt,
+		countCredentialsStmt:  q.countCredentialsStmt,
 		countPendingStmt:      q.countPendingStmt,
 		countPendingOnStmt:    q.countPendingOnStmt,
 		credentialsOfStmt:     q.credentialsOfStmt,
@@ -589,6 +626,8 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		markStmt:              q.markStmt,
 		nextDeadlineStmt:      q.nextDeadlineStmt,
 		nextJobStmt:           q.nextJobStmt,
+		pendingExtensionsStmt: q.pendingExtensionsStmt,
+		pruneCredentialsStmt:  q.pruneCredentialsStmt,
 		putHeadStmt:           q.putHeadStmt,
 		putMarkStmt:           q.putMarkStmt,
 		putReplyStmt:          q.putReplyStmt,
@@ -603,6 +642,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		tokenStmt:             q.tokenStmt,
 		tokensStmt:            q.tokensStmt,
 		tokensOfStmt:          q.tokensOfStmt,
+		updateGrantStmt:       q.updateGrantStmt,
 		updateRequestStmt:     q.updateRequestStmt,
 	}
 }

@@ -102,20 +102,23 @@ type Reply struct {
 }
 
 type Request struct {
-	ID         string
-	Version    int64
-	State      string
-	Requester  string
-	Resource   string
-	Extends    *string
-	CreatedAt  int64
-	Deadline   *int64
-	GrantID    *string
-	GrantState *string
-	StartsAt   *int64
-	ExpiresAt  *int64
-	Body       string
-	ReviewDue  *int64
+	ID          string
+	Version     int64
+	State       string
+	Requester   string
+	Resource    string
+	Extends     *string
+	CreatedAt   int64
+	Deadline    *int64
+	GrantID     *string
+	GrantState  *string
+	StartsAt    *int64
+	ExpiresAt   *int64
+	Body        string
+	ReviewDue   *int64
+	Incarnation string
+	Kind        string
+	Scope       string
 }
 
 type Setting struct {

@@ -117,6 +117,17 @@ func (q *Queries) ClaimJobs(ctx context.Context, lease int64, now int64, lim int
 	return items, nil
 }
 
+const countCredentials = `-- name: CountCredentials :one
+SELECT COUNT(*) FROM credentials WHERE grant_id = $1
+`
+
+func (q *Queries) CountCredentials(ctx context.Context, grantID string) (int64, error) {
+	row := q.queryRow(ctx, q.countCredentialsStmt, countCredentials, grantID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countPending = `-- name: CountPending :one
 SELECT COUNT(*) FROM requests WHERE state = 'pending' AND requester = $1
 `
@@ -551,26 +562,29 @@ func (q *Queries) InsertParty(ctx context.Context, principal string, seq int64) 
 }
 
 const insertRequest = `-- name: InsertRequest :execrows
-INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body, review_due)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+INSERT INTO requests (id, version, state, requester, resource, extends, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body, review_due, incarnation, kind, scope)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
 ON CONFLICT (id) DO NOTHING
 `
 
 type InsertRequestParams struct {
-	ID         string
-	Version    int64
-	State      string
-	Requester  string
-	Resource   string
-	Extends    *string
-	CreatedAt  int64
-	Deadline   *int64
-	GrantID    *string
-	GrantState *string
-	StartsAt   *int64
-	ExpiresAt  *int64
-	Body       string
-	ReviewDue  *int64
+	ID          string
+	Version     int64
+	State       string
+	Requester   string
+	Resource    string
+	Extends     *string
+	CreatedAt   int64
+	Deadline    *int64
+	GrantID     *string
+	GrantState  *string
+	StartsAt    *int64
+	ExpiresAt   *int64
+	Body        string
+	ReviewDue   *int64
+	Incarnation string
+	Kind        string
+	Scope       string
 }
 
 func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) (int64, error) {
@@ -589,6 +603,9 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) (i
 		arg.ExpiresAt,
 		arg.Body,
 		arg.ReviewDue,
+		arg.Incarnation,
+		arg.Kind,
+		arg.Scope,
 	)
 	if err != nil {
 		return 0, err
@@ -807,6 +824,55 @@ func (q *Queries) NextJob(ctx context.Context) (int64, error) {
 	var due_at int64
 	err := row.Scan(&due_at)
 	return due_at, err
+}
+
+const pendingExtensions = `-- name: PendingExtensions :many
+SELECT version, body FROM requests WHERE extends = $1 AND state = 'pending' ORDER BY created_at DESC, id DESC
+`
+
+type PendingExtensionsRow struct {
+	Version int64
+	Body    string
+}
+
+func (q *Queries) PendingExtensions(ctx context.Context, extends *string) ([]PendingExtensionsRow, error) {
+	rows, err := q.query(ctx, q.pendingExtensionsStmt, pendingExtensions, extends)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PendingExtensionsRow
+	for rows.Next() {
+		var i PendingExtensionsRow
+		if err := rows.Scan(&i.Version, &i.Body); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pruneCredentials = `-- name: PruneCredentials :execrows
+DELETE FROM credentials WHERE hash IN (
+  SELECT c.hash FROM credentials AS c JOIN requests AS r ON r.grant_id = c.grant_id
+  WHERE c.expires_at < CAST($1 AS BIGINT) AND r.grant_state = 'ended' AND r.expires_at < CAST($1 AS BIGINT)
+  ORDER BY c.expires_at LIMIT CAST($2 AS BIGINT)
+)
+`
+
+// Of grants that ended before an instant: the index has forgotten them.
+func (q *Queries) PruneCredentials(ctx context.Context, before int64, lim int64) (int64, error) {
+	result, err := q.exec(ctx, q.pruneCredentialsStmt, pruneCredentials, before, lim)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const putHead = `-- name: PutHead :execrows
@@ -1096,29 +1162,82 @@ func (q *Queries) TokensOf(ctx context.Context, principal string) ([]Token, erro
 	return items, nil
 }
 
-const updateRequest = `-- name: UpdateRequest :execrows
+const updateGrant = `-- name: UpdateGrant :execrows
 UPDATE requests
-SET version = $1, state = $2, requester = $3, resource = $4, extends = $5, created_at = $6,
-  deadline = $7, grant_id = $8, grant_state = $9, starts_at = $10, expires_at = $11, body = $12, review_due = $13
-WHERE id = $14 AND version = $15
+SET version = $1, deadline = $2, grant_state = $3, expires_at = $4, body = $5, review_due = $6
+WHERE id = $7 AND version = $8 AND state = $9 AND grant_id = $10 AND starts_at = $11
+  AND requester = $12 AND resource = $13 AND created_at = $14
 `
 
-type UpdateRequestParams struct {
+type UpdateGrantParams struct {
 	Next       int64
-	State      string
-	Requester  string
-	Resource   string
-	Extends    *string
-	CreatedAt  int64
 	Deadline   *int64
-	GrantID    *string
 	GrantState *string
-	StartsAt   *int64
 	ExpiresAt  *int64
 	Body       string
 	ReviewDue  *int64
 	ID         string
 	Version    int64
+	State      string
+	GrantID    *string
+	StartsAt   *int64
+	Requester  string
+	Resource   string
+	CreatedAt  int64
+}
+
+// Only what moves in the life of a grant: a column that is set costs its
+// indexes, changed or not.
+func (q *Queries) UpdateGrant(ctx context.Context, arg UpdateGrantParams) (int64, error) {
+	result, err := q.exec(ctx, q.updateGrantStmt, updateGrant,
+		arg.Next,
+		arg.Deadline,
+		arg.GrantState,
+		arg.ExpiresAt,
+		arg.Body,
+		arg.ReviewDue,
+		arg.ID,
+		arg.Version,
+		arg.State,
+		arg.GrantID,
+		arg.StartsAt,
+		arg.Requester,
+		arg.Resource,
+		arg.CreatedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const updateRequest = `-- name: UpdateRequest :execrows
+UPDATE requests
+SET version = $1, state = $2, requester = $3, resource = $4, extends = $5, created_at = $6,
+  deadline = $7, grant_id = $8, grant_state = $9, starts_at = $10, expires_at = $11, body = $12, review_due = $13,
+  incarnation = $14, kind = $15, scope = $16
+WHERE id = $17 AND version = $18
+`
+
+type UpdateRequestParams struct {
+	Next        int64
+	State       string
+	Requester   string
+	Resource    string
+	Extends     *string
+	CreatedAt   int64
+	Deadline    *int64
+	GrantID     *string
+	GrantState  *string
+	StartsAt    *int64
+	ExpiresAt   *int64
+	Body        string
+	ReviewDue   *int64
+	Incarnation string
+	Kind        string
+	Scope       string
+	ID          string
+	Version     int64
 }
 
 func (q *Queries) UpdateRequest(ctx context.Context, arg UpdateRequestParams) (int64, error) {
@@ -1136,6 +1255,9 @@ func (q *Queries) UpdateRequest(ctx context.Context, arg UpdateRequestParams) (i
 		arg.ExpiresAt,
 		arg.Body,
 		arg.ReviewDue,
+		arg.Incarnation,
+		arg.Kind,
+		arg.Scope,
 		arg.ID,
 		arg.Version,
 	)
