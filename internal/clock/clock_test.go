@@ -109,7 +109,7 @@ func TestStartsDoNotAddUp(t *testing.T) {
 // Invariant: A1, A2
 func TestNeverGoesBackBesideOthers(t *testing.T) {
 	var ahead atomic.Int64
-	c := newClock(Mark{}, func() time.Time { return time.Now().Round(0).Add(time.Duration(ahead.Load())) }, uptime)
+	c := NewFrom(Mark{}, func() time.Time { return time.Now().Round(0).Add(time.Duration(ahead.Load())) }, uptime)
 	var latest atomic.Int64
 	var group sync.WaitGroup
 	for range 4 {
