@@ -73,7 +73,8 @@ type Broker struct {
 	broken  atomic.Pointer[string] // why the store takes nothing more
 
 	tokens   tokenIndex
-	old      compiled // catalogs of earlier versions
+	scopes   policy.Parsed // of live grants
+	old      compiled      // catalogs of earlier versions
 	inflight inflight
 	hub      hub
 	recorder *recorder

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/authzen"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/keepalive"
 	"github.com/daypass/daypass/internal/oauth"
@@ -75,6 +76,7 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 	bearer := rest.NewBearer(d.broker)
 	handler := rest.New(rest.Deps{
 		Broker: d.broker, Bearer: bearer, OAuth: oauth.New(oauth.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PeerIP: rest.PeerIP, Issuer: d.cfg.PublicURL, Types: detailTypes(), Log: d.log}),
+		AuthZEN:   authzen.New(authzen.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PublicURL: d.cfg.PublicURL, Log: d.log}),
 		PublicURL: d.cfg.PublicURL, Listen: []string{d.apiAddr.String()}, RevocationBound: d.cfg.Limits.RevocationBound,
 		Warnings: d.cfg.Warnings(), Stats: d.stats, Log: d.log, Closing: closing,
 	})

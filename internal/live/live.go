@@ -40,6 +40,17 @@ func (g *Grant) ExpiresAt() time.Time {
 	return time.UnixMilli(g.entry.expires.Load()).UTC()
 }
 
+// Used reports whether MarkUsed was called for a grant that came out of an
+// Index, since this process started.
+func (g *Grant) Used() bool { return g.entry != nil && g.entry.asked.Load() }
+
+// MarkUsed notes that the first use of g without a credential is on record.
+func (g *Grant) MarkUsed() {
+	if g.entry != nil {
+		g.entry.asked.Store(true)
+	}
+}
+
 // The kinds of a Credential.
 const (
 	KindToken  = "token"
@@ -123,6 +134,7 @@ type entry struct {
 	reason  string       // written before ended is set
 	creds   *credential  // guarded by Index.mu
 	watch   *watched     // guarded by watchers.mu
+	asked   atomic.Bool  // a check that named it, without a credential, is on record
 
 	prev, next *entry // in the list of its pair (holders); guarded by Index.mu
 }

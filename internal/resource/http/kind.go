@@ -20,7 +20,10 @@ import (
 // Kind implements resource.Kind.
 type Kind struct{}
 
-var _ resource.Kind = Kind{}
+var (
+	_ resource.Kind  = Kind{}
+	_ policy.Actions = Kind{}
+)
 
 // Name implements policy.Kind.
 func (Kind) Name() string { return "http" }

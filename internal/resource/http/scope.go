@@ -29,6 +29,7 @@ type Fields struct {
 type Scope struct {
 	fields   Fields
 	patterns []pattern // in the order of fields.Paths
+	exact    []string  // the segments of its one path, of an action
 }
 
 // ScopeSchema describes a scope as JSON Schema (2020-12).
@@ -150,6 +151,9 @@ func (s *Scope) Covers(other policy.Scope) bool {
 	o, ok := other.(*Scope)
 	if !ok || o == nil {
 		return false
+	}
+	if o.exact != nil {
+		return s.allows(o.fields.Methods[0], o.exact)
 	}
 	for _, m := range o.fields.Methods {
 		if !slices.Contains(s.fields.Methods, m) {
