@@ -37,9 +37,11 @@ const (
 	SessionKilled  = "session.killed" // somebody ended it by hand; its end follows
 	SessionEnded   = "session.ended"
 
-	CatalogChanged = "catalog.changed" // principals, resources or policy
-	IssuingChanged = "issuing.changed" // the switch that stops approvals and credentials
-	KeysRotated    = "keys.rotated"
+	CatalogChanged    = "catalog.changed"    // principals, resources or policy
+	CatalogExplained  = "catalog.explained"  // somebody was shown how another's request would be decided
+	CatalogBacktested = "catalog.backtested" // somebody replayed the recorded requests against a catalog
+	IssuingChanged    = "issuing.changed"    // the switch that stops approvals and credentials
+	KeysRotated       = "keys.rotated"
 
 	AuthSucceeded = "auth.succeeded"
 	AuthFailed    = "auth.failed"
@@ -61,7 +63,7 @@ var types = []string{
 	CredentialIssued,
 	AccessAllowed, AccessDenied, AccessDeniedSummary,
 	SessionStarted, SessionQuery, SessionKilled, SessionEnded,
-	CatalogChanged, IssuingChanged, KeysRotated,
+	CatalogChanged, CatalogExplained, CatalogBacktested, IssuingChanged, KeysRotated,
 	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
 	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, Exported,
 }
