@@ -25,6 +25,7 @@ const (
 	GrantEnding           = "grant.ending"            // access is off; something is still to be cleaned up at the target
 	GrantEnded            = "grant.ended"             // access is off; the reason in the details
 	GrantCleanupFailed    = "grant.cleanup_failed"    // access is off, but something is left at the target
+	GrantsRevoked         = "grants.revoked"          // many at once, all off from here on; the entry of each follows
 
 	CredentialIssued = "credential.issued" // written before the signature is made
 
@@ -59,7 +60,7 @@ var types = []string{
 	RequestCreated, RequestApproved, RequestDenied, RequestCancelled, RequestExpired, RequestRefused,
 	ReviewRecorded, ReviewRefused,
 	GlassUsed, GlassFound, GlassReviewed,
-	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed,
+	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed, GrantsRevoked,
 	CredentialIssued,
 	AccessAllowed, AccessDenied, AccessDeniedSummary,
 	SessionStarted, SessionQuery, SessionKilled, SessionEnded,
