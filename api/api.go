@@ -168,11 +168,9 @@ type RevocationRequest struct {
 	Reason    string `json:"reason,omitempty" maxLength:"4096"`
 }
 
-// Revocation says how many grants a revocation ended, and lists them: of very
-// many only the newest.
+// Revocation lists the grants that a revocation ended.
 type Revocation struct {
 	Grants []Grant `json:"grants"`
-	Count  int     `json:"count"`
 }
 
 // Resource is something the caller may ask for.
@@ -373,4 +371,33 @@ type Checkpoint struct {
 // Keys lists the key IDs in use after a rotation.
 type Keys struct {
 	Kids []string `json:"kids"`
+}
+
+// Quarantine says whether a store that was restored from a backup waits for an
+// admin, and what of the record is lost.
+type Quarantine struct {
+	Active     bool  `json:"active"`
+	BackupAt   Time  `json:"backup_at"`
+	RestoredAt Time  `json:"restored_at"`
+	Head       int64 `json:"head"`       // the last entry in the backup
+	KnownHead  int64 `json:"known_head"` // the last entry that a newer checkpoint vouches for; 0 when none was given
+	Lost       int64 `json:"lost"`       // how many are known to be lost
+	LostFrom   *Time `json:"lost_from"`  // the window of what is lost, as far as it is known
+	LostTo     *Time `json:"lost_to"`
+	// Explanation says the same in a sentence.
+	Explanation string `json:"explanation"`
+}
+
+// QuarantineRequest is the body of POST /v1/quarantine/end.
+type QuarantineRequest struct {
+	// KeepTokens keeps the API tokens made before the backup; one of them may
+	// have been revoked since.
+	KeepTokens bool `json:"keep_tokens,omitempty"`
+}
+
+// QuarantineEnd says what ended with the quarantine.
+type QuarantineEnd struct {
+	Grants   int `json:"grants"`   // that were live in the backup
+	Requests int `json:"requests"` // that waited in it
+	Tokens   int `json:"tokens"`   // API tokens
 }

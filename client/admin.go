@@ -51,6 +51,18 @@ func (c *Client) SetIssuing(ctx context.Context, enabled bool) (*api.Issuing, er
 	return post[api.Issuing](ctx, c, k, err)
 }
 
+// Quarantine says whether a restored store waits for an admin.
+func (c *Client) Quarantine(ctx context.Context) (*api.Quarantine, error) {
+	return get[api.Quarantine](ctx, c, "v1", "quarantine")
+}
+
+// EndQuarantine lets a restored store serve again. What was live in the backup
+// ends; its API tokens too, unless they are kept.
+func (c *Client) EndQuarantine(ctx context.Context, keepTokens bool) (*api.QuarantineEnd, error) {
+	k, err := writing(http.MethodPost, api.QuarantineRequest{KeepTokens: keepTokens}, "v1", "quarantine", "end")
+	return post[api.QuarantineEnd](ctx, c, k, err)
+}
+
 // RotateKeys makes new signing keys and returns the IDs of those in use.
 func (c *Client) RotateKeys(ctx context.Context) (*api.Keys, error) {
 	k, err := writing(http.MethodPost, nil, "v1", "keys", "rotate")
@@ -83,16 +95,6 @@ func (c *Client) CheckCatalog(ctx context.Context, source []byte) (*api.CatalogC
 	k := document(http.MethodPost, source, "v1", "catalog", "check")
 	k.repeatable = true
 	return post[api.CatalogCheck](ctx, c, k, nil)
-}
-
-// ExplainCatalog says how a request would be decided, and why.
-func (c *Client) ExplainCatalog(ctx context.Context, q api.ExplainRequest) (*api.Explained, error) {
-	k, err := writing(http.MethodPost, q, "v1", "catalog", "explain")
-	if err != nil {
-		return nil, err
-	}
-	k.repeatable = true
-	return post[api.Explained](ctx, c, k, nil)
 }
 
 func document(method string, source []byte, path ...string) *call {

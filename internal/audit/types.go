@@ -25,7 +25,6 @@ const (
 	GrantEnding           = "grant.ending"            // access is off; something is still to be cleaned up at the target
 	GrantEnded            = "grant.ended"             // access is off; the reason in the details
 	GrantCleanupFailed    = "grant.cleanup_failed"    // access is off, but something is left at the target
-	GrantsRevoked         = "grants.revoked"          // many at once, all off from here on; the entry of each follows
 
 	CredentialIssued = "credential.issued" // written before the signature is made
 
@@ -38,16 +37,17 @@ const (
 	SessionKilled  = "session.killed" // somebody ended it by hand; its end follows
 	SessionEnded   = "session.ended"
 
-	CatalogChanged    = "catalog.changed"    // principals, resources or policy
-	CatalogExplained  = "catalog.explained"  // somebody was shown how another's request would be decided
-	CatalogBacktested = "catalog.backtested" // somebody replayed the recorded requests against a catalog
-	IssuingChanged    = "issuing.changed"    // the switch that stops approvals and credentials
-	KeysRotated       = "keys.rotated"
+	CatalogChanged = "catalog.changed" // principals, resources or policy
+	IssuingChanged = "issuing.changed" // the switch that stops approvals and credentials
+	KeysRotated    = "keys.rotated"
 
 	AuthSucceeded = "auth.succeeded"
 	AuthFailed    = "auth.failed"
 	TokenCreated  = "token.created"
 	TokenRevoked  = "token.revoked"
+
+	StoreRestored   = "store.restored"   // from a backup: what came after it is lost
+	QuarantineEnded = "quarantine.ended" // an admin let a restored store serve again; what was live in it ended
 
 	ServerStarted = "server.started"
 	ServerStopped = "server.stopped"
@@ -60,12 +60,13 @@ var types = []string{
 	RequestCreated, RequestApproved, RequestDenied, RequestCancelled, RequestExpired, RequestRefused,
 	ReviewRecorded, ReviewRefused,
 	GlassUsed, GlassFound, GlassReviewed,
-	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed, GrantsRevoked,
+	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed,
 	CredentialIssued,
 	AccessAllowed, AccessDenied, AccessDeniedSummary,
 	SessionStarted, SessionQuery, SessionKilled, SessionEnded,
-	CatalogChanged, CatalogExplained, CatalogBacktested, IssuingChanged, KeysRotated,
+	CatalogChanged, IssuingChanged, KeysRotated,
 	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
+	StoreRestored, QuarantineEnded,
 	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, Exported,
 }
 

@@ -108,9 +108,6 @@ func (u *unit) load(id string) (*access.Request, error) {
 // tick lets time act on r.
 func (u *unit) tick(r *access.Request) (*access.Request, error) {
 	if at := r.Deadline(); at.IsZero() || at.After(u.now) {
-		if s := u.b.sweeps.of(r); s != nil {
-			return u.sweepOne(s, r)
-		}
 		return r, nil
 	}
 	by := *u
@@ -153,7 +150,7 @@ func (u *unit) run(r *access.Request, cmd access.Command, d detail) (*access.Req
 
 // facts gathers what the domain must know for a command.
 func (u *unit) facts(r *access.Request, cmd access.Command) (access.Facts, error) {
-	f := access.Facts{Now: u.now, Directory: u.state.catalog, IssuingOff: !u.b.issuing.Load()}
+	f := access.Facts{Now: u.now, Directory: u.state.catalog, IssuingOff: !u.b.mayIssue()}
 	var content access.Content
 	switch cmd := cmd.(type) {
 	case access.Submit:
@@ -309,6 +306,9 @@ func (u *unit) grantOver(r *access.Request) error {
 // publish tells the live index of a committed change.
 func (b *Broker) publish(r *access.Request, events []access.Event) {
 	failpoint.Hit("broker.publish.before")
+	if b.quarantine.Load() != nil {
+		return // nothing may become live, and nothing is
+	}
 	for _, ev := range events {
 		switch ev := ev.(type) {
 		case access.Granted:

@@ -71,6 +71,8 @@ type Broker struct {
 	state   atomic.Pointer[state]
 	issuing atomic.Bool
 	broken  atomic.Pointer[string] // why the store takes nothing more
+	// quarantine is set while a restored store gives nothing.
+	quarantine atomic.Pointer[api.Quarantine]
 
 	tokens   tokenIndex
 	scopes   policy.Parsed // of live grants
@@ -78,7 +80,6 @@ type Broker struct {
 	inflight inflight
 	hub      hub
 	recorder *recorder
-	sweeps   sweeps
 	cursors  cursorKey
 	pruned   time.Time // by Heartbeat, which runs alone
 }
@@ -98,7 +99,6 @@ const (
 	settingCursorKey = "cursor_key"
 	settingRunning   = "running"
 	settingHeartbeat = "heartbeat"
-	settingSweeps    = "sweeps"
 )
 
 // Open loads what the store holds and puts every live grant into the index.
@@ -106,7 +106,6 @@ const (
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	b := &Broker{cfg: cfg}
 	b.hub.init()
-	b.sweeps.init()
 	b.recorder = newRecorder(b)
 	var unclean bool
 	err := cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
@@ -125,9 +124,6 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("recording the start: %w", err)
 	}
 	failpoint.Hit("broker.open.recorded")
-	for _, s := range *b.sweeps.all.Load() {
-		b.sweepOn(s)
-	}
 	return b, nil
 }
 
@@ -157,6 +153,9 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 		return false, err
 	}
 	b.issuing.Store(off != "off")
+	if err := b.loadQuarantine(tx); err != nil {
+		return false, err
+	}
 	if err := b.loadCursorKey(tx); err != nil {
 		return false, err
 	}
@@ -164,21 +163,21 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if b.quarantine.Load() != nil {
+		tokens = nil // one of them may have been revoked in what was lost
+	}
 	b.tokens.load(st.catalog, tokens)
-	ran, err := tx.Setting(settingRunning)
+	running, err := tx.Setting(settingRunning)
 	if err != nil {
 		return false, err
 	}
 	if err := tx.PutSetting(settingRunning, "yes"); err != nil {
 		return false, err
 	}
-	if err := b.sweeps.load(tx); err != nil {
-		return false, err
+	if b.quarantine.Load() != nil {
+		return running == "yes", nil // the index stays empty: no check allows
 	}
-	if err := b.loadLive(tx); err != nil {
-		return false, err
-	}
-	return ran == "yes", b.endSwept(tx)
+	return running == "yes", b.loadLive(tx)
 }
 
 // started writes the entries of a start: where the last run did not end
@@ -209,7 +208,6 @@ func (b *Broker) UseSessions(s Sessions) { b.sessions = s }
 
 // Close records a clean end: it flushes what was recorded and ends all waiting.
 func (b *Broker) Close(ctx context.Context) error {
-	b.sweeps.close()
 	b.hub.close()
 	b.recorder.close()
 	failpoint.Hit("broker.close.before")
@@ -251,6 +249,9 @@ func (b *Broker) Ready() error {
 	}
 	if err := b.cfg.Keys.Ready(); err != nil {
 		return fmt.Errorf("the signing keys: %w", err)
+	}
+	if err := b.quarantined(); err != nil {
+		return err
 	}
 	return b.skewed()
 }

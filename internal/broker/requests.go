@@ -35,8 +35,8 @@ func (u *unit) review(id string, v Vote) (View, error) {
 		return View{}, err
 	}
 	if v.Decision == string(access.Approve) {
-		if err := u.b.skewed(); err != nil {
-			return View{}, &Error{Kind: Unavailable, Code: "clock_skewed", Message: "The server cannot approve anything now: " + err.Error() + ".", RetryAfter: time.Minute}
+		if err := u.b.barred(); err != nil {
+			return View{}, err
 		}
 	}
 	comment, err := u.text(v.Comment, u.c.Principal)

@@ -148,6 +148,9 @@ func (b *Broker) CreateToken(ctx context.Context, c identity.Caller, principal, 
 		if ttl <= 0 || ttl > maxTokenTTL {
 			return api.Token{}, invalid("body.ttl", "A token lives more than 0 and at most %s.", api.FormatDuration(maxTokenTTL))
 		}
+		if err := u.b.quarantined(); err != nil {
+			return api.Token{}, u.b.barred()
+		}
 		p, known := u.state.catalog.Principal(principal)
 		if !u.who().admin() && principal != c.Principal && (!known || p.Owner != c.Principal) {
 			e := entry(audit.AccessDenied, "", map[string]any{"what": "making a token of " + clip(principal)})

@@ -117,7 +117,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 denied or not permitted,
 	add(GroupAsk, a.resourcesCmd(), a.requestCmd(), a.requestsCmd(), a.showCmd(), a.extendCmd(), a.cancelCmd())
 	add(GroupDecide, a.approveCmd(), a.denyCmd(), a.revokeCmd())
 	add(GroupUse, a.grantsCmd(), a.credentialCmd(), a.connectCmd(), a.execCmd(), a.sessionsCmd())
-	add(GroupOperate, a.applyCmd(), a.policyCmd(), a.auditCmd(), a.tokenCmd(), a.issuingCmd(), a.keysCmd())
+	add(GroupOperate, a.applyCmd(), a.policyCmd(), a.auditCmd(), a.tokenCmd(), a.issuingCmd(), a.keysCmd(), a.quarantineCmd())
 	root.AddCommand(a.loginCmd(), a.logoutCmd(), a.whoamiCmd(), a.versionCmd())
 	return root
 }

@@ -39,7 +39,7 @@ func (d *Daemon) open(ctx context.Context, dev bool) error {
 	}
 	failpoint.Hit("daemon.keys.opened")
 	d.keys = keys
-	sign, err := d.headSigner()
+	sign, err := headSigner(d.cfg.Data)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,8 @@ func (d *Daemon) intact(tx *sqlstore.Tx) error {
 		d.log.Warn("the checkpoint beside the store is not one of this log", "file", file, "error", err)
 	case last.Head.Seq > head.Seq:
 		return fmt.Errorf("entries %d to %d of the audit log are missing, and with them what was revoked then: %s was signed after them; "+
-			"put the newest store back, or remove that file to go on without them", head.Seq+1, last.Head.Seq, file)
+			"put the newest store back, or take a backup into a new folder with `daypass restore`, which ends what may have been revoked; "+
+			"removing that file goes on without them as if nothing had been", head.Seq+1, last.Head.Seq, file)
 	}
 	return nil
 }
@@ -139,8 +140,8 @@ func noteBeside(data string) ([]byte, error) {
 
 // headSigner returns what signs the audit log's head in each commit. The key
 // is made at the first start; its public half lies beside it.
-func (d *Daemon) headSigner() (func(audit.Head, [32]byte, time.Time) ([]byte, error), error) {
-	folder := filepath.Join(d.cfg.Data, keysFolder)
+func headSigner(data string) (func(audit.Head, [32]byte, time.Time) ([]byte, error), error) {
+	folder := filepath.Join(data, keysFolder)
 	var public string
 	secret, err := credential.LoadOrCreateFile(folder, auditKeyFile, func() ([]byte, error) {
 		id := credential.NewID("log")
@@ -165,7 +166,7 @@ func (d *Daemon) headSigner() (func(audit.Head, [32]byte, time.Time) ([]byte, er
 	if public == "" {
 		public = string(vkey)
 	}
-	if err := writeFile(filepath.Join(d.cfg.Data, auditVKeyFile), []byte(public+"\n")); err != nil {
+	if err := writeFile(filepath.Join(data, auditVKeyFile), []byte(public+"\n")); err != nil {
 		return nil, err
 	}
 	return func(h audit.Head, root [32]byte, at time.Time) ([]byte, error) {

@@ -60,7 +60,7 @@ func approvedView(version int64) broker.View {
 // mutating are the calls that change something.
 var mutating = map[string]bool{
 	"Submit": true, "DryRun": true, "Review": true, "Cancel": true, "Issue": true, "Revoke": true, "Extend": true, "RevokeAll": true,
-	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true,
+	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true,
 }
 
 func (f *fakeBroker) did(name string, arg any) error {
@@ -222,6 +222,14 @@ func (f *fakeBroker) SetIssuing(_ context.Context, _ identity.Caller, on bool) (
 	return api.Issuing{Enabled: on}, f.did("SetIssuing", on)
 }
 
+func (f *fakeBroker) Quarantine(context.Context, identity.Caller) (api.Quarantine, error) {
+	return api.Quarantine{}, nil
+}
+
+func (f *fakeBroker) EndQuarantine(context.Context, identity.Caller, bool) (api.QuarantineEnd, error) {
+	return api.QuarantineEnd{Grants: 1}, f.did("EndQuarantine", nil)
+}
+
 func (f *fakeBroker) RotateKeys(context.Context, identity.Caller) (api.Keys, error) {
 	return api.Keys{Kids: []string{"k1"}}, f.did("RotateKeys", nil)
 }
@@ -236,10 +244,6 @@ func (f *fakeBroker) PutCatalog(_ context.Context, _ identity.Caller, source []b
 
 func (f *fakeBroker) CheckCatalog(_ context.Context, _ identity.Caller, source []byte) (api.CatalogCheck, error) {
 	return api.CatalogCheck{OK: true}, f.did("CheckCatalog", string(source))
-}
-
-func (f *fakeBroker) ExplainCatalog(_ context.Context, _ identity.Caller, q api.ExplainRequest) (api.Explained, error) {
-	return api.Explained{Decision: api.Decision{Decision: "auto"}}, f.did("ExplainCatalog", q)
 }
 
 func (f *fakeBroker) Events(_ context.Context, _ identity.Caller, q broker.EventQuery) ([]api.Event, string, error) {

@@ -65,6 +65,12 @@ func (t *Tx) FinishJob(id int64) error {
 	return err
 }
 
+// KeepJobs forgets all jobs but those of one kind.
+func (t *Tx) KeepJobs(kind string) error {
+	_, err := t.write("forgetting jobs", func() (int64, error) { return t.q.KeepJobs(t.ctx, kind) })
+	return err
+}
+
 // RetryJob puts a job back, to run at an instant, with what went wrong.
 func (t *Tx) RetryJob(id int64, runAt time.Time, problem string) error {
 	const act = "putting a job back"

@@ -156,6 +156,9 @@ RETURNING id, kind, key, payload, run_at, due_at, attempts, error;
 -- name: DeleteJob :execrows
 DELETE FROM jobs WHERE id = @id;
 
+-- name: KeepJobs :execrows
+DELETE FROM jobs WHERE kind <> @kind;
+
 -- name: RetryJob :execrows
 UPDATE jobs SET run_at = @run_at, due_at = @due_at, error = @error WHERE id = @id;
 

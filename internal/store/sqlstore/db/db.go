@@ -114,6 +114,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertTokenStmt, err = db.PrepareContext(ctx, insertToken); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertToken: %w", err)
 	}
+	if q.keepJobsStmt, err = db.PrepareContext(ctx, keepJobs); err != nil {
+		return nil, fmt.Errorf("error preparing query KeepJobs: %w", err)
+	}
 	if q.lastCatalogStmt, err = db.PrepareContext(ctx, lastCatalog); err != nil {
 		return nil, fmt.Errorf("error preparing query LastCatalog: %w", err)
 	}
@@ -350,6 +353,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertTokenStmt: %w", cerr)
 		}
 	}
+	if q.keepJobsStmt != nil {
+		if cerr := q.keepJobsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keepJobsStmt: %w", cerr)
+		}
+	}
 	if q.lastCatalogStmt != nil {
 		if cerr := q.lastCatalogStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing lastCatalogStmt: %w", cerr)
@@ -554,6 +562,7 @@ type Queries struct {
 	insertRequestStmt     *sql.Stmt
 	insertTextStmt        *sql.Stmt
 	insertTokenStmt       *sql.Stmt
+	keepJobsStmt          *sql.Stmt
 	lastCatalogStmt       *sql.Stmt
 	lastCatalogNumberStmt *sql.Stmt
 	lastEntryStmt         *sql.Stmt
@@ -617,6 +626,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertRequestStmt:     q.insertRequestStmt,
 		insertTextStmt:        q.insertTextStmt,
 		insertTokenStmt:       q.insertTokenStmt,
+		keepJobsStmt:          q.keepJobsStmt,
 		lastCatalogStmt:       q.lastCatalogStmt,
 		lastCatalogNumberStmt: q.lastCatalogNumberStmt,
 		lastEntryStmt:         q.lastEntryStmt,

@@ -668,6 +668,18 @@ func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) (int64
 	return result.RowsAffected()
 }
 
+const keepJobs = `-- name: KeepJobs :execrows
+DELETE FROM jobs WHERE kind <> $1
+`
+
+func (q *Queries) KeepJobs(ctx context.Context, kind string) (int64, error) {
+	result, err := q.exec(ctx, q.keepJobsStmt, keepJobs, kind)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const lastCatalog = `-- name: LastCatalog :one
 SELECT n, version, canonical, source, incarnations, applied_at, applied_by FROM catalogs ORDER BY n DESC LIMIT 1
 `
