@@ -102,7 +102,27 @@ func (u *unit) load(id string) (*access.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Content.Extends != "" && r.State == access.Pending {
+		// The end of its grant ends an extension, also before anybody has
+		// noticed: whoever comes too late is told so (A12).
+		if err := u.tickBase(r); err != nil {
+			return nil, err
+		}
+		if r, err = u.tx.Request(id); err != nil {
+			return nil, err
+		}
+	}
 	return u.tick(r)
+}
+
+// tickBase lets time act on the grant that r extends.
+func (u *unit) tickBase(r *access.Request) error {
+	base, err := u.tx.RequestOfGrant(r.Content.Extends)
+	if err != nil {
+		return err
+	}
+	_, err = u.tick(base)
+	return err
 }
 
 // tick lets time act on r.

@@ -3,3 +3,13 @@ package broker
 // Crash ends what runs in the background without the record of a clean end;
 // the store is closed already.
 func (b *Broker) Crash() { b.recorder.close() }
+
+// Awaited reports whether somebody waits to change what decisions rest on: then
+// nobody else gets in.
+func (b *Broker) Awaited() bool {
+	if b.gate.TryRLock() {
+		b.gate.RUnlock()
+		return false
+	}
+	return true
+}

@@ -193,31 +193,32 @@ func (m *machine) compareGrants(who string, newest []*mRequest) {
 // verify looks at the record as a whole: gapless, signed, and every grant in
 // it borne out by the votes before it.
 func (m *machine) verify() {
-	err := m.store.View(context.Background(), func(tx *sqlstore.Tx) error {
-		_, note, err := tx.Head()
-		if err != nil {
-			return err
-		}
-		report, err := tx.VerifyAudit(audit.VerifierOptions{Keys: []string{m.vkey}, Checkpoints: [][]byte{note}})
-		if err != nil {
-			return err
-		}
-		if report.Vouched != report.Head.Seq {
-			return fmt.Errorf("the log is signed up to %d of %d", report.Vouched, report.Head.Seq)
-		}
-		rows, err := tx.Requests(sqlstore.RequestFilter{})
-		if err != nil {
-			return err
-		}
-		events, err := tx.Events(sqlstore.EventFilter{Ascending: true, Limit: 100_000})
-		if err != nil {
-			return err
-		}
-		return recordBears(rows, events)
-	})
-	if err != nil {
+	if err := m.store.View(context.Background(), m.recordHolds); err != nil {
 		m.t.Fatalf("the record: %v", err)
 	}
+}
+
+func (m *machine) recordHolds(tx *sqlstore.Tx) error {
+	_, note, err := tx.Head()
+	if err != nil {
+		return err
+	}
+	report, err := tx.VerifyAudit(audit.VerifierOptions{Keys: []string{m.vkey}, Checkpoints: [][]byte{note}})
+	if err != nil {
+		return err
+	}
+	if report.Vouched != report.Head.Seq {
+		return fmt.Errorf("the log is signed up to %d of %d", report.Vouched, report.Head.Seq)
+	}
+	rows, err := tx.Requests(sqlstore.RequestFilter{})
+	if err != nil {
+		return err
+	}
+	events, err := tx.Events(sqlstore.EventFilter{Ascending: true, Limit: 1_000_000})
+	if err != nil {
+		return err
+	}
+	return recordBears(rows, events)
 }
 
 // recordBears holds the rows against the record: a decision has one entry, a

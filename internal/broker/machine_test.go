@@ -38,14 +38,17 @@ type machine struct {
 	keys   *credential.Keyring
 	signer string // private key of the audit log
 	vkey   string
+	mu     sync.Mutex // guards the clocks, which others read
 	wall   time.Time
 	up     time.Duration
 	store  *sqlite.Store
+	wrap   func(sqlstore.Store) sqlstore.Store // what the broker uses instead, or nil
 	index  *live.Index
 	*broker.Broker
-	model  *model
-	creds  []mCred
-	tokens []mToken
+	changed bool // what is in force is not what it was at first
+	model   *model
+	creds   []mCred
+	tokens  []mToken
 }
 
 type mCred struct {
@@ -189,15 +192,39 @@ func (m *machine) open() error {
 		return err
 	}
 	m.index = live.New(c.Now)
+	var store sqlstore.Store = m.store
+	if m.wrap != nil {
+		store = m.wrap(m.store)
+	}
 	m.Broker, err = broker.Open(ctx, broker.Config{
-		Store: m.store, Clock: c, Index: m.index, Keys: m.keys, AuditKey: m.vkey, Kinds: []policy.Kind{httpkind.Kind{}},
+		Store: store, Clock: c, Index: m.index, Keys: m.keys, AuditKey: m.vkey, Kinds: []policy.Kind{httpkind.Kind{}},
 		PublicURL: "https://daypass.test", Limits: limits, Log: slog.New(slog.DiscardHandler),
 	})
 	return err
 }
 
 func (m *machine) clock(mark clock.Mark) *clock.Clock {
-	return clock.NewFrom(mark, func() time.Time { return m.wall }, func() (string, time.Duration) { return "boot", m.up })
+	return clock.NewFrom(mark, m.now, func() (string, time.Duration) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return "boot", m.up
+	})
+}
+
+// now is what the machine's clock says.
+func (m *machine) now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wall
+}
+
+// reach lets time pass until an instant, at least.
+func (m *machine) reach(at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if by := at.Sub(m.wall); by > 0 {
+		m.wall, m.up = at, m.up+by
+	}
 }
 
 // end verifies what a run leaves behind.

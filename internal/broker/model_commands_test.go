@@ -46,7 +46,7 @@ func (m *model) judge(who, role string, d time.Duration, start time.Time) (mTerm
 }
 
 func (m *model) vote(who string, r *mRequest, decision string, same bool, d time.Duration) string {
-	m.tick(r)
+	m.load(r)
 	if !m.sees(who, r) {
 		return "not_found!"
 	}
@@ -97,8 +97,16 @@ func (m *model) vote(who string, r *mRequest, decision string, same bool, d time
 	return ""
 }
 
-func (m *model) cancel(who string, r *mRequest) string {
+// load lets time act on r, and first on the grant that it is to extend.
+func (m *model) load(r *mRequest) {
+	if r.base != nil && r.state == "pending" {
+		m.tick(r.base)
+	}
 	m.tick(r)
+}
+
+func (m *model) cancel(who string, r *mRequest) string {
+	m.load(r)
 	switch {
 	case !m.sees(who, r):
 		return "not_found!"

@@ -22,6 +22,7 @@ func main() {
 	opt := options{out: os.Stdout}
 	flag.IntVar(&opt.every, "every", 1, "try one mutant in so many, chosen by its name")
 	flag.IntVar(&opt.jobs, "jobs", 2, "how many test binaries run at once")
+	flag.IntVar(&opt.lives, "lives", 60, "how many random lives each property sees for each mutant")
 	flag.StringVar(&opt.only, "only", "", "try only mutants whose name contains this")
 	flag.BoolVar(&opt.list, "list", false, "list the mutants and try none")
 	flag.Float64Var(&opt.least, "least", 90, "percent that must be killed in each package")
@@ -60,6 +61,7 @@ func main() {
 type options struct {
 	out         io.Writer
 	every, jobs int
+	lives       int
 	only        string
 	list        bool
 	least       float64
@@ -97,6 +99,7 @@ func mutate(ctx context.Context, opt options, dir string, reasons map[string]str
 		return false, err
 	}
 	defer b.remove()
+	b.lives = opt.lives
 	if err := b.measure(ctx); err != nil {
 		return false, err
 	}

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,7 @@ type built struct {
 	folder string // temporary
 	binary string
 	rapid  bool // its tests use rapid, whose flags exist then
+	lives  int  // how many random lives each property sees
 	tests  []timed
 }
 
@@ -84,25 +86,20 @@ func (p *parsed) build(ctx context.Context) (*built, error) {
 
 func (b *built) remove() { _ = os.RemoveAll(b.folder) }
 
-// run runs some tests once. thorough runs properties as often as go test does.
-func (b *built) run(ctx context.Context, mutant int, tests, hits string, thorough bool, limit time.Duration) (string, error) {
+// run runs some tests once.
+func (b *built) run(ctx context.Context, mutant int, tests, hits string, limit time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit+5*time.Second)
 	defer cancel()
 	args := []string{"-test.run", tests, "-test.failfast", "-test.timeout", limit.String()}
 	if b.rapid {
 		args = append(args, "-rapid.nofailfile", "-rapid.seed=1", "-rapid.shrinktime=1ms")
-		if !thorough {
-			args = append(args, "-rapid.checks=40")
-		}
+		args = append(args, "-rapid.checks="+strconv.Itoa(b.lives))
 	}
 	cmd := exec.CommandContext(ctx, b.binary, args...)
 	cmd.Dir = b.p.dir
-	cmd.Env = append(os.Environ(), "DAYPASS_MUTANT="+strconv.Itoa(mutant), "GOMAXPROCS=2")
+	cmd.Env = append(os.Environ(), "DAYPASS_MUTANT="+strconv.Itoa(mutant), "GOMAXPROCS=2", "DAYPASS_LIVES="+strconv.Itoa(b.lives))
 	if hits != "" {
 		cmd.Env = append(cmd.Env, "DAYPASS_MUTANT_HITS="+hits)
-	}
-	if !thorough {
-		cmd.Env = append(cmd.Env, "DAYPASS_LIVES=150")
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -126,7 +123,7 @@ func (b *built) measure(ctx context.Context) error {
 		hits := filepath.Join(b.folder, "hits")
 		_ = os.Remove(hits)
 		began := time.Now()
-		if out, err := b.run(ctx, 0, "^"+name+"$", hits, false, 5*time.Minute); err != nil {
+		if out, err := b.run(ctx, 0, "^"+name+"$", hits, 5*time.Minute); err != nil {
 			return fmt.Errorf("%s fails without any mutant: %w\n%s", name, err, out)
 		}
 		t := timed{name: name, took: time.Since(began), hits: map[int]bool{}}
@@ -154,10 +151,14 @@ func (b *built) measure(ctx context.Context) error {
 func (b *built) tryAll(ctx context.Context, opt options, mutants []*mutant) {
 	next := make(chan *mutant)
 	var group sync.WaitGroup
+	var tried atomic.Int64
 	for range opt.jobs {
 		group.Go(func() {
 			for m := range next {
 				b.try(ctx, m)
+				if n := tried.Add(1); n%100 == 0 {
+					_, _ = fmt.Fprintf(os.Stderr, "%s: %d of %d\n", b.p.dir, n, len(mutants))
+				}
 			}
 		})
 	}
@@ -172,10 +173,9 @@ func (b *built) tryAll(ctx context.Context, opt options, mutants []*mutant) {
 }
 
 // quick is how long a test may take to be run together with others.
-const quick = 150 * time.Millisecond
+const quick = 400 * time.Millisecond
 
-// try runs the tests that reach m, the quickest first, until one fails. What
-// survives that sees them all again, with as many random lives as go test uses.
+// try runs the tests that reach m, the quickest first, until one fails.
 func (b *built) try(ctx context.Context, m *mutant) {
 	var together, alone []timed
 	for _, t := range b.tests {
@@ -200,24 +200,16 @@ func (b *built) try(ctx context.Context, m *mutant) {
 	for _, t := range alone {
 		groups = append(groups, []timed{t})
 	}
-	for _, thorough := range []bool{false, true} {
-		for _, g := range groups {
-			if thorough && !b.rapid {
-				return
-			}
-			names := make([]string, len(g))
-			limit := 10 * time.Second
-			for i, t := range g {
-				names[i] = t.name
-				limit += 10 * t.took
-			}
-			if thorough {
-				limit *= 5
-			}
-			if _, err := b.run(ctx, m.id, "^("+strings.Join(names, "|")+")$", "", thorough, limit); err != nil {
-				m.result = killed
-				return
-			}
+	for _, g := range groups {
+		names := make([]string, len(g))
+		limit := 10 * time.Second
+		for i, t := range g {
+			names[i] = t.name
+			limit += 10 * t.took
+		}
+		if _, err := b.run(ctx, m.id, "^("+strings.Join(names, "|")+")$", "", limit); err != nil {
+			m.result = killed
+			return
 		}
 	}
 }
