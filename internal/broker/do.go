@@ -25,6 +25,7 @@ type unit struct {
 	fresh   map[string]policy.Input // of requests made in this transaction
 	refused *Error                  // set by refuse: what was written is kept all the same
 	entries *[]sqlstore.Record      // of the record: written last, as one leaf
+	late    *[]string               // grants whose extension came to the index after their end
 }
 
 // do runs fn in a transaction of its own. A refusal that fn recorded (refuse)
@@ -47,12 +48,13 @@ func (b *Broker) update(ctx context.Context, c identity.Caller, class sqlstore.C
 		return &Error{Kind: Unavailable, Code: "unavailable", Message: *why}
 	}
 	var refused *Error
+	var late []string
 	// A conflict means that another node was faster: the whole decision is
 	// made again on what is there now.
 	for attempt := 0; ; attempt++ {
-		refused = nil
+		refused, late = nil, nil
 		err := b.cfg.Store.Update(ctx, class, func(tx *sqlstore.Tx) error {
-			u := &unit{b: b, tx: tx, c: c, now: b.now(), state: b.state.Load(), entries: new([]sqlstore.Record)}
+			u := &unit{b: b, tx: tx, c: c, now: b.now(), state: b.state.Load(), entries: new([]sqlstore.Record), late: &late}
 			err := fn(u)
 			if u.refused != nil && errors.Is(err, u.refused) {
 				refused, err = u.refused, nil
@@ -66,11 +68,37 @@ func (b *Broker) update(ctx context.Context, c identity.Caller, class sqlstore.C
 		if errors.Is(err, sqlstore.ErrConflict) && attempt < 5 {
 			continue
 		}
+		if err == nil && len(late) > 0 {
+			return b.endLate(ctx, late)
+		}
 		if err == nil && refused != nil {
 			return refused
 		}
 		return b.storeError(err)
 	}
+}
+
+// endLate writes down the end of grants that expired while an extension of
+// them was being committed. Checks have denied them since; what has ended stays
+// so (A2), and whoever extended it is told.
+func (b *Broker) endLate(ctx context.Context, grants []string) error {
+	err := b.update(context.WithoutCancel(ctx), identity.System("clock"), sqlstore.Ends, func(u *unit) error {
+		for _, grant := range grants {
+			r, err := u.tx.RequestOfGrant(grant)
+			if err != nil {
+				return err
+			}
+			more := map[string]any{"why": "The grant expired while its extension was being written."}
+			if _, err := u.run(r, access.End{By: "system:clock", Reason: access.EndPolicy}, detail{more: more}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return &Error{Kind: Conflict, Code: "not_active", Message: "The grant expired while its extension was being written; ask for a new one."}
 }
 
 func (b *Broker) storeError(err error) error {
@@ -164,7 +192,7 @@ func (u *unit) run(r *access.Request, cmd access.Command, d detail) (*access.Req
 		return nil, err
 	}
 	failpoint.Hit("broker.run.followed")
-	u.tx.AfterCommit(func() { u.b.publish(next, events) })
+	u.tx.AfterCommit(func() { *u.late = append(*u.late, u.b.publish(next, events)...) })
 	return next, nil
 }
 
@@ -323,8 +351,9 @@ func (u *unit) grantOver(r *access.Request) error {
 	return nil
 }
 
-// publish tells the live index of a committed change.
-func (b *Broker) publish(r *access.Request, events []access.Event) {
+// publish tells the live index of a committed change. It returns the grants
+// whose extension came too late.
+func (b *Broker) publish(r *access.Request, events []access.Event) (late []string) {
 	failpoint.Hit("broker.publish.before")
 	if b.quarantine.Load() != nil {
 		return // nothing may become live, and nothing is
@@ -338,7 +367,9 @@ func (b *Broker) publish(r *access.Request, events []access.Event) {
 		case access.GrantActivated:
 			b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
 		case access.GrantExtended:
-			b.cfg.Index.Extend(r.Grant.ID, ev.ExpiresAt)
+			if !b.cfg.Index.Extend(r.Grant.ID, ev.ExpiresAt) {
+				late = append(late, r.Grant.ID)
+			}
 		case access.GrantEnding:
 			failpoint.Hit("broker.end.before")
 			b.cfg.Index.End(r.Grant.ID, ev.At, string(ev.Reason))
@@ -346,6 +377,7 @@ func (b *Broker) publish(r *access.Request, events []access.Event) {
 		}
 	}
 	failpoint.Hit("broker.publish.after")
+	return late
 }
 
 // append adds an audit entry to those of this transaction. They are written at

@@ -281,6 +281,10 @@ func (b *Broker) awaitActive(ctx context.Context, c identity.Caller, grant strin
 // the commit.
 func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (credential.Secret, error), error) {
 	none := api.Credential{}
+	if g, ok := u.b.cfg.Index.Grant(r.Grant.ID); ok && r.Grant.ActiveAt(u.now) && !u.b.cfg.Index.LiveAt(g, u.now) {
+		// Checks deny it already, and its end is on its way to the record.
+		return none, nil, u.deny(audit.AccessDenied, r, &Error{Kind: Conflict, Code: "not_active", Message: "The grant has just ended; ask anew."})
+	}
 	if !r.Grant.ActiveAt(u.now) {
 		e := &Error{Kind: Conflict, Code: "not_active", Message: fmt.Sprintf("The grant is %s; ask anew.", r.Grant.State)}
 		if r.Grant.State == access.Scheduled {

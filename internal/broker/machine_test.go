@@ -45,10 +45,11 @@ type machine struct {
 	wrap   func(sqlstore.Store) sqlstore.Store // what the broker uses instead, or nil
 	index  *live.Index
 	*broker.Broker
-	changed bool // what is in force is not what it was at first
-	model   *model
-	creds   []mCred
-	tokens  []mToken
+	effective *clock.Clock
+	changed   bool // what is in force is not what it was at first
+	model     *model
+	creds     []mCred
+	tokens    []mToken
 }
 
 type mCred struct {
@@ -191,7 +192,7 @@ func (m *machine) open() error {
 	if err != nil {
 		return err
 	}
-	m.index = live.New(c.Now)
+	m.index, m.effective = live.New(c.Now), c
 	var store sqlstore.Store = m.store
 	if m.wrap != nil {
 		store = m.wrap(m.store)

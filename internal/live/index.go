@@ -68,22 +68,27 @@ func (x *Index) Put(g Grant, expiresAt time.Time) {
 
 // Extend moves the end of a grant. Whether that is allowed was decided when
 // the extension was committed; a grant that ended early, or that is not known,
-// is left alone.
-func (x *Index) Extend(grant string, expiresAt time.Time) {
+// is left alone. One that has expired meanwhile stays over: Extend reports
+// false then, and the caller must write down its end.
+func (x *Index) Extend(grant string, expiresAt time.Time) bool {
 	x.mu.RLock()
 	e := x.grants[grant]
 	x.mu.RUnlock()
-	if e != nil {
-		x.move(e, expiresAt)
-	}
+	return e == nil || x.move(e, expiresAt)
 }
 
-func (x *Index) move(e *entry, expiresAt time.Time) {
-	if e.ended.Load() != 0 {
-		return
+func (x *Index) move(e *entry, expiresAt time.Time) bool {
+	for {
+		was := e.expires.Load()
+		if _, reason, over := e.over(x.now()); over {
+			return reason != ReasonExpired
+		}
+		if e.expires.CompareAndSwap(was, expiresAt.UnixMilli()) {
+			break
+		}
 	}
-	e.expires.Store(expiresAt.UnixMilli())
 	x.watchers.moved(e)
+	return true
 }
 
 // End ends a grant for good: from the return of End no check finds it live,
@@ -102,7 +107,7 @@ func (x *Index) End(grant string, at time.Time, reason string) {
 		x.mu.Unlock()
 		return
 	}
-	ms := min(at.UnixMilli(), e.expires.Load())
+	ms := min(at.UnixMilli(), e.end())
 	if ms == 0 {
 		ms = 1 // 0 means "not ended"
 	}

@@ -37,7 +37,7 @@ func (g *Grant) ExpiresAt() time.Time {
 	if g.entry == nil {
 		return time.Time{}
 	}
-	return time.UnixMilli(g.entry.expires.Load()).UTC()
+	return time.UnixMilli(g.entry.end()).UTC()
 }
 
 // Used reports whether MarkUsed was called for a grant that came out of an
@@ -129,7 +129,7 @@ type Check struct {
 // entry is a grant with what moves about it.
 type entry struct {
 	Grant
-	expires atomic.Int64 // Unix milliseconds, rounded down
+	expires atomic.Int64 // Unix milliseconds, rounded down; negative once somebody was told that it is over
 	ended   atomic.Int64 // Unix milliseconds; 0 while not ended early
 	reason  string       // written before ended is set
 	creds   *credential  // guarded by Index.mu
@@ -149,14 +149,27 @@ type credential struct {
 	sibling *credential // next of the same grant
 }
 
-// over returns when and why e ended, as of now.
+// over returns when and why e ended, as of now. Whoever is told that it has
+// expired makes that final: an extension that was decided in time and comes to
+// the index late must not revive what a check has denied (A2).
 func (e *entry) over(now time.Time) (at time.Time, reason string, over bool) {
+	for {
+		expires := e.expires.Load()
+		if ended := e.ended.Load(); ended != 0 {
+			return time.UnixMilli(ended).UTC(), e.reason, true
+		}
+		end := max(expires, -expires)
+		if expires > 0 && now.UnixMilli() < end { // both rounded down: exact, as expires is whole
+			return time.Time{}, "", false
+		}
+		if expires <= 0 || e.expires.CompareAndSwap(expires, -expires) {
+			return time.UnixMilli(end).UTC(), ReasonExpired, true
+		}
+	}
+}
+
+// end is when e expires, or expired, in Unix milliseconds.
+func (e *entry) end() int64 {
 	expires := e.expires.Load()
-	if ended := e.ended.Load(); ended != 0 {
-		return time.UnixMilli(ended).UTC(), e.reason, true
-	}
-	if now.UnixMilli() >= expires { // both rounded down: exact, as expires is whole
-		return time.UnixMilli(expires).UTC(), ReasonExpired, true
-	}
-	return time.Time{}, "", false
+	return max(expires, -expires)
 }

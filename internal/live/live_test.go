@@ -202,15 +202,20 @@ func TestIndexAgreesWithANaiveModel(t *testing.T) {
 			"put": func(t *rapid.T) {
 				id, ms := ids.Draw(t, "id"), when.Draw(t, "expires")
 				x.Put(grant(id), at(ms))
-				if m := get(id); !m.ended {
+				if m := get(id); !m.ended && !(m.put && !clock.now().Before(at(m.expires))) {
 					m.put, m.expires = true, ms
 				}
 			},
 			"extend": func(t *rapid.T) {
 				id, ms := ids.Draw(t, "id"), when.Draw(t, "expires")
-				x.Extend(id, at(ms))
-				if m := get(id); m.put && !m.ended {
+				moved := x.Extend(id, at(ms))
+				m := get(id)
+				over := m.put && !m.ended && !clock.now().Before(at(m.expires))
+				if m.put && !m.ended && !over {
 					m.expires = ms
+				}
+				if moved == over {
+					t.Fatalf("%s was moved: %t, and was over: %t", id, moved, over)
 				}
 			},
 			"end": func(t *rapid.T) {
@@ -475,5 +480,34 @@ func BenchmarkWatchAndStop(b *testing.B) {
 	defer x.Close()
 	for b.Loop() {
 		x.Watch("grt_00000000000000000000000007", func(string) {})()
+	}
+}
+
+// An extension that was decided in time and comes to the index late does not
+// revive what a check has denied.
+//
+// Invariant: A2
+func TestAnExpiryThatWasSeenIsFinal(t *testing.T) {
+	clock := &fakeClock{}
+	x := New(clock.now)
+	defer x.Close()
+	end := clock.now().Add(time.Minute)
+	x.Put(grant("a"), end)
+	g, _ := x.Grant("a")
+	if !x.Extend("a", end.Add(time.Second)) || !x.LiveAt(g, end) {
+		t.Fatal("a live grant was not extended")
+	}
+	if x.LiveAt(g, end.Add(time.Second)) {
+		t.Fatal("live at its end")
+	}
+	// The clock of the index itself is not there yet: what was told counts.
+	if x.Extend("a", end.Add(time.Hour)) || x.LiveAt(g, end) {
+		t.Fatal("a grant that was over is live again")
+	}
+	if got := g.ExpiresAt(); !got.Equal(end.Add(time.Second)) {
+		t.Fatalf("it expired at %v", got)
+	}
+	if !x.Extend("unknown", end) {
+		t.Fatal("there is nothing to write down of a grant that is not in the index")
 	}
 }

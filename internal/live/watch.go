@@ -87,7 +87,7 @@ func (s *watchers) add(e *entry, w *watcher) {
 		return
 	}
 	if e.watch == nil {
-		e.watch = &watched{entry: e, at: e.expires.Load()}
+		e.watch = &watched{entry: e, at: e.end()}
 		heap.Push(&s.heap, e.watch)
 		if e.watch.index == 0 {
 			s.poke()
@@ -133,7 +133,7 @@ func (s *watchers) moved(e *entry) {
 	if e.watch == nil {
 		return
 	}
-	e.watch.at = e.expires.Load()
+	e.watch.at = e.end()
 	heap.Fix(&s.heap, e.watch.index)
 	s.poke()
 }
@@ -207,7 +207,7 @@ func (s *watchers) due() (wait time.Duration, again bool) {
 	now := s.now()
 	for len(s.heap) > 0 {
 		e := s.heap[0].entry
-		if at := e.expires.Load(); at != s.heap[0].at { // an extension is on its way to moved
+		if at := e.end(); at != s.heap[0].at { // an extension is on its way to moved
 			s.heap[0].at = at
 			heap.Fix(&s.heap, 0)
 			continue
