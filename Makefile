@@ -15,7 +15,7 @@ FUZZTIME  ?= 5s
 # One static binary, the same bytes from the same source.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
-.PHONY: help demo dev build test setup ci lint race fuzz bench generate current release clean
+.PHONY: help demo dev build test setup ci lint race fuzz bench chaos generate current release clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,8 @@ setup: ## Install what the tests need and is not on the machine
 
 test: setup ## Run all tests
 	$(GO) test ./...
+	$(GO) vet -tags failpoint ./...
+	$(GO) test -tags failpoint ./internal/failpoint ./internal/chaos
 
 race: setup ## Run all tests with the race detector
 	$(GO) test -race -timeout 15m ./...
@@ -49,6 +51,9 @@ fuzz: ## Run every fuzz target for FUZZTIME
 bench: setup build ## Measure beside what it is compared with; writes docs/benchmarks.md
 	@$(GO) build -o bin/bench ./bench
 	@bin/bench -out docs/benchmarks.md $(BENCH)
+
+chaos: ## Kill a server at every point, 25 times each; SEED=… POINT=… repeats one
+	@SEED=$(SEED) POINT=$(POINT) tools/chaos
 
 generate: $(SQLC) ## Make the generated files anew
 	SQLC=$(SQLC) tools/generate

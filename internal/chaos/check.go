@@ -133,7 +133,7 @@ func (c *checker) read(ctx context.Context) error {
 			if err == nil {
 				c.entries = append(c.entries, e)
 			}
-			return nil //nolint:nilerr // what cannot be decoded was found by record
+			return nil // what cannot be decoded was found by record
 		})
 	})
 }

@@ -79,7 +79,6 @@ type History struct {
 	uses     []Use
 	arrivals []Arrival
 	notices  map[string]int // request → messages about it that were taken
-	starts   []time.Duration
 	problems []string
 }
 

@@ -76,14 +76,16 @@ func (p plan) act(name string) error {
 			fmt.Fprintln(os.Stderr, "failpoint:", err)
 			os.Exit(2)
 		}
-		for {
-			if _, err := os.Stat(p.file); err != nil {
-				return nil
-			}
+		for exists(p.file) {
 			time.Sleep(time.Millisecond)
 		}
 	}
 	return nil
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // die ends the process at once: nothing deferred runs, nothing is flushed.

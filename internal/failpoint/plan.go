@@ -87,6 +87,6 @@ func parseHits(hits string, seed uint64) (int, error) {
 	if err != nil || low < 1 || high < low {
 		return 0, fmt.Errorf("%q is not a hit (3), a range of hits (2-40) or *", hits)
 	}
-	//nolint:forbidigo // a seed must give the same hit again
+	// Of math/rand, so that a seed gives the same hit again.
 	return low + rand.New(rand.NewPCG(seed, seed)).IntN(high-low+1), nil
 }

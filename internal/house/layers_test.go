@@ -50,6 +50,7 @@ var floors = map[string]int{
 	"internal/worker":            5,
 	"internal/daemon":            6,
 	"internal/demo":              7,
+	"internal/chaos":             7,
 	"internal/house":             8,
 	"cmd/daypass":                8,
 	"bench":                      8,
