@@ -168,9 +168,11 @@ type RevocationRequest struct {
 	Reason    string `json:"reason,omitempty" maxLength:"4096"`
 }
 
-// Revocation lists the grants that a revocation ended.
+// Revocation says how many grants a revocation ended, and lists them: of very
+// many only the newest.
 type Revocation struct {
 	Grants []Grant `json:"grants"`
+	Count  int     `json:"count"`
 }
 
 // Resource is something the caller may ask for.

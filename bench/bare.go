@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -24,9 +26,10 @@ const bareCommand = "bare"
 //
 //	bare answer FILE   the file, whatever is asked: headers, an empty line, a body
 //	bare proxy URL     httputil.ReverseProxy alone
+//	bare stream EVERY  a piece every so often, for ever
 func bare(args []string) int {
 	if len(args) != 2 {
-		fmt.Fprintln(os.Stderr, "bare: answer FILE, or proxy URL")
+		fmt.Fprintln(os.Stderr, "bare: answer FILE, proxy URL, or stream EVERY")
 		return 2
 	}
 	var handler http.Handler
@@ -48,6 +51,14 @@ func bare(args []string) int {
 			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 			Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
 		}
+	}
+	if args[0] == "stream" {
+		every, err := time.ParseDuration(args[1])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bare:", err)
+			return 1
+		}
+		handler = endless(every)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,6 +98,25 @@ func constant(content string) http.Handler {
 			h[line.name] = line.value
 		}
 		_, _ = w.Write(answer)
+	})
+}
+
+// endless sends a piece every so often until the client goes.
+func endless(every time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		flush := http.NewResponseController(w)
+		for {
+			if _, err := io.WriteString(w, "tick\n"); err != nil || flush.Flush() != nil {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
 	})
 }
 

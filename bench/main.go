@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures Daypass beside what it is compared with, in one run
 // on one machine: a handler that does nothing, the disk's own commits, the
 // standard library's reverse proxy, and other products where they can be had.
@@ -55,7 +57,13 @@ type part struct {
 
 var parts = []part{
 	{"start", (*bench).starting},
+	{"inprocess", (*bench).checking},
 	{"check", (*bench).tokenCheck},
+	{"cycles", (*bench).cycles},
+	{"proxy", (*bench).proxying},
+	{"streams", (*bench).cutting},
+	{"sweep", (*bench).sweeping},
+	{"peers", (*bench).peers},
 }
 
 func main() {

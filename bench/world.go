@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -83,6 +85,8 @@ func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 func (w *world) write(name string, content []byte) error {
 	return os.WriteFile(w.path(name), content, 0o600)
 }
+
+func (w *world) read(name string) ([]byte, error) { return os.ReadFile(w.path(name)) }
 
 // server is a running daypass.
 type server struct {

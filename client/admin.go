@@ -97,6 +97,16 @@ func (c *Client) CheckCatalog(ctx context.Context, source []byte) (*api.CatalogC
 	return post[api.CatalogCheck](ctx, c, k, nil)
 }
 
+// ExplainCatalog says how a request would be decided, and why.
+func (c *Client) ExplainCatalog(ctx context.Context, q api.ExplainRequest) (*api.Explained, error) {
+	k, err := writing(http.MethodPost, q, "v1", "catalog", "explain")
+	if err != nil {
+		return nil, err
+	}
+	k.repeatable = true
+	return post[api.Explained](ctx, c, k, nil)
+}
+
 func document(method string, source []byte, path ...string) *call {
 	media := "application/yaml"
 	if bytes.HasPrefix(bytes.TrimSpace(source), []byte("{")) {

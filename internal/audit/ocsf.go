@@ -76,6 +76,8 @@ var ocsfMappings = map[string]ocsfMapping{
 	SessionKilled:         {ocsfSession, ocsfOther, "End Session", ocsfInformational, ""},
 	SessionEnded:          {ocsfSession, ocsfOther, "End Session", ocsfInformational, ""},
 	CatalogChanged:        {ocsfEntity, 3, "Update", ocsfMedium, "Catalog"},
+	CatalogExplained:      {ocsfAPI, 2, "Read", ocsfLow, ""},
+	CatalogBacktested:     {ocsfAPI, 2, "Read", ocsfMedium, ""},
 	IssuingChanged:        {ocsfEntity, 3, "Update", ocsfMedium, "Issuing"},
 	KeysRotated:           {ocsfEntity, 3, "Update", ocsfMedium, "Signing Keys"},
 	AuthSucceeded:         {ocsfLogin, 1, "Logon", ocsfInformational, ""},

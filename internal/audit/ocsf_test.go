@@ -23,6 +23,7 @@ var ocsfWant = map[string]struct {
 	"catalog.changed": {3004, 3, "Update"}, "issuing.changed": {3004, 3, "Update"}, "keys.rotated": {3004, 3, "Update"},
 	"auth.succeeded": {3002, 1, "Logon"}, "auth.failed": {3002, 1, "Logon"}, "token.created": {3004, 1, "Create"}, "token.revoked": {3004, 4, "Delete"},
 	"server.started": {6002, 3, "Start"}, "server.stopped": {6002, 4, "Stop"}, "protection.off": {6002, 99, "Disable Protection"}, "audit.possible_gap": {2004, 1, "Create"}, "audit.exported": {6003, 2, "Read"},
+	"catalog.explained": {6003, 2, "Read"}, "catalog.backtested": {6003, 2, "Read"},
 }
 
 // ocsfRequired are the attributes that OCSF 1.8 requires of a class, beside

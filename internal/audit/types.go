@@ -25,6 +25,7 @@ const (
 	GrantEnding           = "grant.ending"            // access is off; something is still to be cleaned up at the target
 	GrantEnded            = "grant.ended"             // access is off; the reason in the details
 	GrantCleanupFailed    = "grant.cleanup_failed"    // access is off, but something is left at the target
+	GrantsRevoked         = "grants.revoked"          // many at once, all off from here on; the entry of each follows
 
 	CredentialIssued = "credential.issued" // written before the signature is made
 
@@ -37,9 +38,11 @@ const (
 	SessionKilled  = "session.killed" // somebody ended it by hand; its end follows
 	SessionEnded   = "session.ended"
 
-	CatalogChanged = "catalog.changed" // principals, resources or policy
-	IssuingChanged = "issuing.changed" // the switch that stops approvals and credentials
-	KeysRotated    = "keys.rotated"
+	CatalogChanged    = "catalog.changed"    // principals, resources or policy
+	CatalogExplained  = "catalog.explained"  // somebody was shown how another's request would be decided
+	CatalogBacktested = "catalog.backtested" // somebody replayed the recorded requests against a catalog
+	IssuingChanged    = "issuing.changed"    // the switch that stops approvals and credentials
+	KeysRotated       = "keys.rotated"
 
 	AuthSucceeded = "auth.succeeded"
 	AuthFailed    = "auth.failed"
@@ -60,11 +63,11 @@ var types = []string{
 	RequestCreated, RequestApproved, RequestDenied, RequestCancelled, RequestExpired, RequestRefused,
 	ReviewRecorded, ReviewRefused,
 	GlassUsed, GlassFound, GlassReviewed,
-	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed,
+	GrantScheduled, GrantActivated, GrantActivationFailed, GrantExtended, GrantEnding, GrantEnded, GrantCleanupFailed, GrantsRevoked,
 	CredentialIssued,
 	AccessAllowed, AccessDenied, AccessDeniedSummary,
 	SessionStarted, SessionQuery, SessionKilled, SessionEnded,
-	CatalogChanged, IssuingChanged, KeysRotated,
+	CatalogChanged, CatalogExplained, CatalogBacktested, IssuingChanged, KeysRotated,
 	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
 	StoreRestored, QuarantineEnded,
 	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, Exported,

@@ -156,6 +156,9 @@ func (u *unit) tickBase(r *access.Request) error {
 // tick lets time act on r.
 func (u *unit) tick(r *access.Request) (*access.Request, error) {
 	if at := r.Deadline(); at.IsZero() || at.After(u.now) {
+		if s := u.b.sweeps.of(r); s != nil {
+			return u.sweepOne(s, r)
+		}
 		return r, nil
 	}
 	by := *u

@@ -129,40 +129,71 @@ func (u *unit) end(r *access.Request, reason string) (*access.Request, error) {
 }
 
 // RevokeAll ends every grant of one person, with whatever account, or of one
-// resource.
+// resource. Of many, all are ended when it returns, and the newest are listed.
 func (b *Broker) RevokeAll(ctx context.Context, c identity.Caller, principal, resource, reason string, once *Once) (api.Revocation, error) {
-	return onceIn(b, ctx, c, sqlstore.Ends, once, func(u *unit) (api.Revocation, error) {
+	var more *sweep
+	out, err := onceIn(b, ctx, c, sqlstore.Ends, once, func(u *unit) (api.Revocation, error) {
 		out := api.Revocation{Grants: []api.Grant{}}
+		more = nil
 		if (principal == "") == (resource == "") {
 			return out, invalid("body.principal", "Name a principal or a resource, one of the two.")
 		}
 		if err := u.mayRevokeAll(principal, resource); err != nil {
 			return out, err
 		}
+		accounts := u.accounts(principal)
 		var rows []*access.Request
-		for _, account := range u.accounts(principal) {
-			more, err := u.tx.Requests(sqlstore.RequestFilter{Requester: account, Resource: resource,
-				GrantStates: []access.GrantState{access.Scheduled, access.Activating, access.Active}})
+		count := 0
+		for _, account := range accounts {
+			f := sqlstore.RequestFilter{Requester: account, Resource: resource, GrantStates: running, Limit: sweepBatch}
+			some, err := u.tx.Requests(f)
 			if err != nil {
 				return out, err
 			}
-			rows = append(rows, more...)
+			n := len(some)
+			if n == sweepBatch {
+				if n, err = u.tx.CountRequests(f); err != nil {
+					return out, err
+				}
+			}
+			rows, count = append(rows, some...), count+n
 		}
-		for _, r := range rows {
-			r, err := u.tick(r)
-			if err != nil {
+		if count > len(rows) {
+			var err error
+			if more, err = u.sweepAll(accounts, resource, reason, count); err != nil {
 				return out, err
 			}
-			if r.Grant.State == access.Ended || r.Grant.State == access.Ending {
-				continue
-			}
-			if r, err = u.end(r, reason); err != nil {
-				return out, err
-			}
-			out.Grants = append(out.Grants, u.who().grant(r))
+			rows = rows[:sweepFirst]
 		}
+		if err := u.endEach(rows, reason, &out); err != nil {
+			return out, err
+		}
+		out.Count += count - len(rows)
 		return out, nil
 	})
+	if err == nil && more != nil {
+		b.sweepOn(more)
+	}
+	return out, err
+}
+
+// endEach ends the grants of rows that are not over, and lists them.
+func (u *unit) endEach(rows []*access.Request, reason string, out *api.Revocation) error {
+	for _, r := range rows {
+		r, err := u.tick(r)
+		if err != nil {
+			return err
+		}
+		if r.Grant.State == access.Ended || r.Grant.State == access.Ending {
+			continue
+		}
+		if r, err = u.end(r, reason); err != nil {
+			return err
+		}
+		out.Grants = append(out.Grants, u.who().grant(r))
+	}
+	out.Count = len(out.Grants)
+	return nil
 }
 
 // accounts are all accounts of the person behind a principal; "" stands for

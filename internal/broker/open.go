@@ -80,6 +80,7 @@ type Broker struct {
 	inflight inflight
 	hub      hub
 	recorder *recorder
+	sweeps   sweeps
 	cursors  cursorKey
 	pruned   time.Time // by Heartbeat, which runs alone
 }
@@ -99,6 +100,7 @@ const (
 	settingCursorKey = "cursor_key"
 	settingRunning   = "running"
 	settingHeartbeat = "heartbeat"
+	settingSweeps    = "sweeps"
 )
 
 // Open loads what the store holds and puts every live grant into the index.
@@ -106,6 +108,7 @@ const (
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	b := &Broker{cfg: cfg}
 	b.hub.init()
+	b.sweeps.init()
 	b.recorder = newRecorder(b)
 	var unclean bool
 	err := cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
@@ -124,6 +127,9 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("recording the start: %w", err)
 	}
 	failpoint.Hit("broker.open.recorded")
+	for _, s := range *b.sweeps.all.Load() {
+		b.sweepOn(s)
+	}
 	return b, nil
 }
 
@@ -167,17 +173,23 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 		tokens = nil // one of them may have been revoked in what was lost
 	}
 	b.tokens.load(st.catalog, tokens)
-	running, err := tx.Setting(settingRunning)
+	ran, err := tx.Setting(settingRunning)
 	if err != nil {
 		return false, err
 	}
 	if err := tx.PutSetting(settingRunning, "yes"); err != nil {
 		return false, err
 	}
-	if b.quarantine.Load() != nil {
-		return running == "yes", nil // the index stays empty: no check allows
+	if err := b.sweeps.load(tx); err != nil {
+		return false, err
 	}
-	return running == "yes", b.loadLive(tx)
+	if b.quarantine.Load() != nil {
+		return ran == "yes", nil // the index stays empty: no check allows
+	}
+	if err := b.loadLive(tx); err != nil {
+		return false, err
+	}
+	return ran == "yes", b.endSwept(tx)
 }
 
 // started writes the entries of a start: where the last run did not end
@@ -208,6 +220,7 @@ func (b *Broker) UseSessions(s Sessions) { b.sessions = s }
 
 // Close records a clean end: it flushes what was recorded and ends all waiting.
 func (b *Broker) Close(ctx context.Context) error {
+	b.sweeps.close()
 	b.hub.close()
 	b.recorder.close()
 	failpoint.Hit("broker.close.before")

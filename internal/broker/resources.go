@@ -6,6 +6,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/policy/rehearse"
 )
 
 // Resources lists what the caller may ask for.
@@ -47,7 +48,7 @@ func (b *Broker) shownResource(cat *policy.Catalog, c identity.Caller, r *policy
 	for _, role := range r.Roles {
 		in := b.inputFor(cat, c, r)
 		in.Role, in.Scope = role.Name, role.Scope.JSON()
-		out.Roles = append(out.Roles, api.Role{Name: role.Name, Scope: role.Scope.JSON(), Decision: shown(cat.Evaluate(in))})
+		out.Roles = append(out.Roles, api.Role{Name: role.Name, Scope: role.Scope.JSON(), Decision: rehearse.Decision(cat.Evaluate(in))})
 	}
 	return out
 }

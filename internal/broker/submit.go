@@ -15,6 +15,7 @@ import (
 	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/policy/rehearse"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -43,7 +44,7 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 			return err
 		}
 		d := u.state.catalog.Evaluate(in)
-		decision = shown(d)
+		decision = rehearse.Decision(d)
 		e := entry(audit.RequestCreated, "", map[string]any{"dry_run": true, "decision": decision.Decision, "duration": api.FormatDuration(s.Duration), "principal": c.Principal})
 		e.Resource, e.Scope, e.Outcome = s.Resource, in.Scope, audit.Allowed
 		if s.BreakGlass {
@@ -56,29 +57,6 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 		return u.append(e, c.Principal)
 	})
 	return decision, err
-}
-
-// shown is a policy decision as the API shows it.
-func shown(d policy.Decision) api.Decision {
-	out := api.Decision{
-		Decision: "review", Explanation: d.Explanation, Stages: []api.Stage{}, MaxDuration: api.Duration(d.Terms.MaxDuration),
-		Policy: api.Policy{Version: d.Terms.PolicyVersion, Rule: d.Terms.Rule, Guardrails: nonNil(d.Terms.Guardrails)},
-	}
-	switch {
-	case d.Refusal != nil:
-		out.Decision, out.Code = "refused", d.Refusal.Code
-	case d.Terms.BreakGlass != nil:
-		out.Decision = "break_glass"
-	case d.Terms.Auto:
-		out.Decision = "auto"
-	}
-	if g := d.BreakGlass; g != nil {
-		out.BreakGlass = &api.BreakGlassOffer{MaxDuration: api.Duration(g.MaxDuration), Notify: nonNil(g.Notify)}
-	}
-	for _, s := range d.Terms.Stages {
-		out.Stages = append(out.Stages, api.Stage{Name: s.Name, From: nonNil(s.From), Quorum: s.Quorum, Approvals: []string{}})
-	}
-	return out
 }
 
 // asked checks a submission's fields and turns it into what policy decides on.

@@ -108,8 +108,16 @@ func (w who) grant(r *access.Request) api.Grant {
 		why := string(g.EndedReason)
 		shown.EndedReason = &why
 	}
-	running := g.State == access.Scheduled || g.State == access.Activating || g.State == access.Active
-	if running && !w.b.now().Before(g.ExpiresAt) {
+	runs := g.State == access.Scheduled || g.State == access.Activating || g.State == access.Active
+	if s := w.b.sweeps.of(r); s != nil {
+		at, why := api.TimeOf(s.At), string(s.why(r.Content.Requester))
+		shown.EndedAt, shown.EndedReason, shown.State = &at, &why, string(access.Ended)
+		if w.b.cfg.Connectors[r.Content.Kind] && g.State != access.Scheduled {
+			shown.State = string(access.Ending)
+		}
+		return shown
+	}
+	if runs && !w.b.now().Before(g.ExpiresAt) {
 		at, why := api.TimeOf(g.ExpiresAt), string(access.EndExpired)
 		shown.EndedAt, shown.EndedReason, shown.State = &at, &why, string(access.Ended)
 		if w.b.cfg.Connectors[r.Content.Kind] && g.State != access.Scheduled {
@@ -117,7 +125,7 @@ func (w who) grant(r *access.Request) api.Grant {
 		}
 		return shown
 	}
-	if !running {
+	if !runs {
 		return shown
 	}
 	if w.self(r) && g.State != access.Scheduled {

@@ -112,8 +112,11 @@ func (a *app) revokeAll(ctx context.Context, c *client.Client, body api.Revocati
 			a.out.printf("There was no grant to end.\n")
 			return
 		}
-		a.out.printf("%s ended:\n", plural(len(done.Grants), "grant", "grants"))
+		a.out.printf("%s ended:\n", plural(max(done.Count, len(done.Grants)), "grant", "grants"))
 		a.grantTable(done.Grants)
+		if more := done.Count - len(done.Grants); more > 0 {
+			a.out.printf("and %d more\n", more)
+		}
 	})
 }
 

@@ -90,7 +90,7 @@ func (a *app) submission(ctx context.Context, c *client.Client, resource string,
 	if body.Duration, err = durationFlag("--for", f.duration); err != nil {
 		return body, err
 	}
-	if body.StartAt, err = a.startFlag(f.start); err != nil {
+	if body.StartAt, err = a.timeFlag("--start", f.start); err != nil {
 		return body, err
 	}
 	if f.scope != "" {
@@ -112,21 +112,21 @@ func durationFlag(name, value string) (api.Duration, error) {
 	return api.Duration(d), nil
 }
 
-func (a *app) startFlag(value string) (*api.Time, error) {
+func (a *app) timeFlag(name, value string) (*api.Time, error) {
 	if value == "" {
 		return nil, nil
 	}
 	if rest, ok := strings.CutPrefix(value, "+"); ok {
 		d, err := api.ParseDuration(rest)
 		if err != nil {
-			return nil, Usage("--start: %v", err)
+			return nil, Usage("%s: %v", name, err)
 		}
 		t := api.TimeOf(a.Now().Add(d))
 		return &t, nil
 	}
 	var t api.Time
 	if err := t.UnmarshalText([]byte(value)); err != nil {
-		return nil, Usage("--start: %v", err)
+		return nil, Usage("%s: %v", name, err)
 	}
 	return &t, nil
 }

@@ -18,7 +18,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -102,7 +101,7 @@ func TestStorm(t *testing.T) {
 	if long() {
 		each, stalled = 5000, 500
 	}
-	raise(t, uint64(4*(each+stalled)+1000))
+	raiseTo(t, uint64(4*(each+stalled)+1000))
 	s := files(t)
 	s.overTLS()
 	s.limited(20_000)
@@ -186,23 +185,6 @@ func TestStorm(t *testing.T) {
 		t.Error("it did not live through it")
 	}
 	s.verify()
-}
-
-// raise gives this process enough file descriptors.
-func raise(t *testing.T, n uint64) {
-	t.Helper()
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if limit.Cur >= n {
-		return
-	}
-	limit.Cur = n
-	limit.Max = max(limit.Max, n)
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatalf("this test opens %d files: %v", n, err)
-	}
 }
 
 // TestFewDescriptors: with 256 descriptors and many more peers than that, the

@@ -40,6 +40,7 @@ var floors = map[string]int{
 	"internal/notify/smtp":       3,
 	"internal/notify/webhook":    3,
 	"internal/policy/lint":       3,
+	"internal/policy/rehearse":   3,
 	"internal/cli":               4,
 	"internal/broker":            4,
 	"internal/rest":              5,

@@ -71,6 +71,7 @@ func newEnvironments(kinds []Kind) (*environments, error) {
 		cel.Variable("unverified", nativeType(reflect.TypeFor[celUnverified]())),
 		cel.Variable("now", cel.TimestampType),
 		cel.DefaultUTCTimeZone(true),
+		cel.EnableMacroCallTracking(), // so that a part of a condition can be written as it was
 		cel.ParserRecursionLimit(maxRecursion),
 		cel.ParserExpressionSizeLimit(maxExpression),
 		cel.ExpressionNodeLimit(maxNodes),

@@ -159,9 +159,11 @@ func (k *checker) labels(m config.Located[map[string]string], what string) map[s
 	return out
 }
 
-func clip(s string) string {
-	if len(s) > 60 {
-		return fmt.Sprintf("%s…", strings.ToValidUTF8(s[:60], ""))
+func clip(s string) string { return clipTo(s, 60) }
+
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		return fmt.Sprintf("%s…", strings.ToValidUTF8(s[:most], ""))
 	}
 	return s
 }

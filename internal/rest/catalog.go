@@ -15,6 +15,7 @@ type catalogs interface {
 	Catalog(ctx context.Context, c identity.Caller) (api.Catalog, error)
 	PutCatalog(ctx context.Context, c identity.Caller, source []byte, ifMatch string) (api.Catalog, error)
 	CheckCatalog(ctx context.Context, c identity.Caller, source []byte) (api.CatalogCheck, error)
+	ExplainCatalog(ctx context.Context, c identity.Caller, q api.ExplainRequest) (api.Explained, error)
 }
 
 // maxCatalog is the longest catalog, in bytes.
@@ -66,6 +67,17 @@ func (s *server) catalogRoutes() {
 		}
 		return s.write(w, c.r, ok(c, check))
 	})
+
+	add(s, Route{
+		Method: "POST", Path: "/v1/catalog/explain", ID: "explainCatalog", Tag: "Catalog",
+		Summary: "Explain a decision",
+		Text: "How a request of somebody would be decided by the catalog in force, with every guardrail and rule, the value of each part of its condition, and who could approve. " +
+			"For admins and auditors, and for the owners of the resource; everybody else asks for themselves with `dry_run`. Changes nothing but the record, which says who looked.",
+		Answers: []int{200}, Errors: []int{403},
+		Example: `{"principal":"user:ana","resource":"orders-api","role":"read","duration":"15m","reason":"refund totals"}`,
+	}, func(c *call, in *api.ExplainRequest) (api.Explained, error) {
+		return s.Broker.ExplainCatalog(c.ctx, c.caller, *in)
+	}, ok)
 }
 
 func shownCatalog(_ *call, v api.Catalog) answer {

@@ -60,7 +60,7 @@ func approvedView(version int64) broker.View {
 // mutating are the calls that change something.
 var mutating = map[string]bool{
 	"Submit": true, "DryRun": true, "Review": true, "Cancel": true, "Issue": true, "Revoke": true, "Extend": true, "RevokeAll": true,
-	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true,
+	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true,
 }
 
 func (f *fakeBroker) did(name string, arg any) error {
@@ -244,6 +244,10 @@ func (f *fakeBroker) PutCatalog(_ context.Context, _ identity.Caller, source []b
 
 func (f *fakeBroker) CheckCatalog(_ context.Context, _ identity.Caller, source []byte) (api.CatalogCheck, error) {
 	return api.CatalogCheck{OK: true}, f.did("CheckCatalog", string(source))
+}
+
+func (f *fakeBroker) ExplainCatalog(_ context.Context, _ identity.Caller, q api.ExplainRequest) (api.Explained, error) {
+	return api.Explained{Decision: api.Decision{Decision: "auto"}}, f.did("ExplainCatalog", q)
 }
 
 func (f *fakeBroker) Events(_ context.Context, _ identity.Caller, q broker.EventQuery) ([]api.Event, string, error) {

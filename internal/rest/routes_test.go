@@ -19,6 +19,7 @@ var bodies = map[string]string{
 	"revokeEverything": `{"principal":"user:ana"}`,
 	"createToken":      `{"ttl":"24h"}`,
 	"setIssuing":       `{"enabled":false}`,
+	"explainCatalog":   `{"principal":"user:ana","resource":"orders-api","role":"read","duration":"15m"}`,
 	"endQuarantine":    `{"keep_tokens":false}`,
 	"putCatalog":       `{"principals":[]}`,
 	"checkCatalog":     `{"principals":[]}`,

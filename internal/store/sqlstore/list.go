@@ -16,7 +16,32 @@ import (
 
 // Requests lists requests, newest first.
 func (t *Tx) Requests(f RequestFilter) ([]*access.Request, error) {
-	q := newQuery("SELECT version, body FROM requests")
+	q := f.query("SELECT version, body FROM requests")
+	q.tail("ORDER BY created_at DESC, id DESC", f.Limit)
+	const act = "listing requests"
+	return list(t, act, q, func(rows *sql.Rows) (*access.Request, error) {
+		var version int64
+		var body string
+		if err := rows.Scan(&version, &body); err != nil {
+			return nil, err
+		}
+		return decodeRequest("decoding a request", version, body)
+	})
+}
+
+// CountRequests counts what Requests would list without a limit.
+func (t *Tx) CountRequests(f RequestFilter) (int, error) {
+	n, err := list(t, "counting requests", f.query("SELECT COUNT(*) FROM requests"), func(rows *sql.Rows) (n int, err error) {
+		return n, rows.Scan(&n)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n[0], nil
+}
+
+func (f RequestFilter) query(what string) *query {
+	q := newQuery(what)
 	state, grantState := "state", "grant_state"
 	if f.Requester != "" || f.Resource != "" || f.Extends != "" {
 		// One person's are fewer than all that are approved: not by that index.
@@ -36,16 +61,7 @@ func (t *Tx) Requests(f RequestFilter) ([]*access.Request, error) {
 	if f.Before != (Cursor{}) {
 		q.where("(created_at, id) < (?, ?)", millis(f.Before.At), f.Before.ID)
 	}
-	q.tail("ORDER BY created_at DESC, id DESC", f.Limit)
-	const act = "listing requests"
-	return list(t, act, q, func(rows *sql.Rows) (*access.Request, error) {
-		var version int64
-		var body string
-		if err := rows.Scan(&version, &body); err != nil {
-			return nil, err
-		}
-		return decodeRequest("decoding a request", version, body)
-	})
+	return q
 }
 
 const (

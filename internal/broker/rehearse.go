@@ -1,0 +1,52 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/policy/rehearse"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// ExplainCatalog says how somebody's request would be decided by the catalog
+// in force. It tells of rights that are not the caller's: only admins, auditors
+// and the owners of the resource are told, and it is on record.
+func (b *Broker) ExplainCatalog(ctx context.Context, c identity.Caller, q api.ExplainRequest) (api.Explained, error) {
+	w := b.who(c)
+	if !w.auditor() && !w.owns(q.Resource) {
+		return api.Explained{}, b.forbid(ctx, c, "explaining a decision", "Only admins, auditors and the owners of a resource explain decisions; of your own requests, dry_run tells the decision.")
+	}
+	at := b.now()
+	if q.At != nil {
+		at = q.At.Time
+	}
+	out, err := rehearse.Explain(w.cat, rehearse.Question{
+		Principal: q.Principal, Resource: q.Resource, Role: q.Role, Scope: q.Scope, Duration: q.Duration.Std(), Reason: q.Reason, Ticket: q.Ticket, At: at, Client: "api",
+	})
+	if err != nil {
+		var bad *rehearse.QuestionError
+		if errors.As(err, &bad) {
+			return out, invalid("body."+bad.Field, "%s", sentence(bad.Message))
+		}
+		return out, err
+	}
+	return out, b.do(ctx, c, sqlstore.Normal, func(u *unit) error {
+		e := entry(audit.CatalogExplained, "", map[string]any{"principal": out.Principal, "decision": out.Decision.Decision, "policy": w.cat.Version()})
+		e.Resource, e.Scope, e.Outcome = out.Resource, out.Scope, audit.Allowed
+		return u.append(e, out.Principal)
+	})
+}
+
+// sentence is what a package below says, as the API writes it.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	if 'a' <= s[0] && s[0] <= 'z' {
+		s = string(s[0]-'a'+'A') + s[1:]
+	}
+	return s + "."
+}
