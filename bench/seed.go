@@ -53,7 +53,7 @@ func (b *bench) seeded(ctx context.Context, n int) (*world, error) {
 		_ = os.RemoveAll(dir)
 	}
 	began := time.Now()
-	w, err := b.seed(ctx, dir, n)
+	w, err := b.seed(ctx, dir, n, seedLife)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("seeding %d grants: %w", n, err), os.RemoveAll(dir))
 	}
@@ -64,7 +64,7 @@ func (b *bench) seeded(ctx context.Context, n int) (*world, error) {
 // seedVersion names the form of what is put there.
 const seedVersion = "1"
 
-func (b *bench) seed(ctx context.Context, dir string, n int) (*world, error) {
+func (b *bench) seed(ctx context.Context, dir string, n int, life time.Duration) (*world, error) {
 	w, err := newWorld(dir, "http://127.0.0.1:9", principals, resources)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (b *bench) seed(ctx context.Context, dir string, n int) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := newSeeder(ctx, w, store, n)
+	f, err := newSeeder(ctx, w, store, n, life)
 	for i := 0; err == nil && i < n; i += seedBatch {
 		err = f.write(ctx, store, i, min(n, i+seedBatch))
 	}
@@ -118,14 +118,15 @@ type seeder struct {
 	terms   []access.Terms // by resource
 	inputs  []policy.Input
 	now     time.Time
+	life    time.Duration
 	ends    time.Time
 	every   int // of so many grants the token is known
 	tokens  []string
 }
 
-func newSeeder(ctx context.Context, w *world, store *sqlite.Store, n int) (*seeder, error) {
+func newSeeder(ctx context.Context, w *world, store *sqlite.Store, n int, life time.Duration) (*seeder, error) {
 	f := &seeder{now: time.Now().UTC().Truncate(time.Second), every: max(1, n/samples)}
-	f.ends = f.now.Add(seedLife)
+	f.life, f.ends = life, f.now.Add(life)
 	if err := store.View(ctx, func(tx *sqlstore.Tx) error {
 		stored, err := tx.Catalog()
 		if err == nil {
@@ -145,7 +146,7 @@ func newSeeder(ctx context.Context, w *world, store *sqlite.Store, n int) (*seed
 		if !ok {
 			return nil, fmt.Errorf("there is no %s", id)
 		}
-		in := policy.Input{Principal: "user:u0", Groups: f.catalog.Groups("user:u0"), Resource: id, Duration: seedLife, StartsAt: f.now, Now: f.now, Client: "bench"}
+		in := policy.Input{Principal: "user:u0", Groups: f.catalog.Groups("user:u0"), Resource: id, Duration: life, StartsAt: f.now, Now: f.now, Client: "bench"}
 		for _, role := range res.Roles {
 			if role.Name == "read" {
 				in.Role, in.Scope = role.Name, role.Scope.JSON()
@@ -186,7 +187,7 @@ func (f *seeder) one(tx *sqlstore.Tx, i int) (*access.Request, []*audit.Entry, e
 	in.Principal = who
 	content := access.Content{
 		Requester: who, Resource: in.Resource, Incarnation: f.stored.Incarnations[in.Resource], Kind: "http",
-		Role: in.Role, Scope: in.Scope, Duration: seedLife, Terms: f.terms[n],
+		Role: in.Role, Scope: in.Scope, Duration: f.life, Terms: f.terms[n],
 	}
 	facts := access.Facts{Now: f.now, Directory: f.catalog, Current: &access.Verdict{Terms: content.Terms}}
 	events, err := access.Decide(nil, access.Submit{ID: credential.NewID("req"), GrantID: credential.NewID("grt"), Content: content}, facts)
