@@ -52,6 +52,9 @@ func scripts(t *testing.T, names ...string) {
 // Attack: APV-01, CLI-06
 func TestStory(t *testing.T) { scripts(t, "ask", "approve") }
 
+// Attack: POL-12, POL-15
+func TestPolicies(t *testing.T) { scripts(t, "policy") }
+
 // Invariant: A31, A38
 // Attack: AUD-01, AUD-02
 func TestOperating(t *testing.T) { scripts(t, "operate", "offline") }

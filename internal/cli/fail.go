@@ -197,3 +197,12 @@ func oneArg(name string) cobra.PositionalArgs {
 		return &Error{Code: ExitUsage, Err: fmt.Errorf("%s needs exactly one %s", nameOf(cmd), name), Next: cmd.CommandPath() + " --help"}
 	}
 }
+
+func twoArgs(first, second string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 2 {
+			return nil
+		}
+		return &Error{Code: ExitUsage, Err: fmt.Errorf("%s needs %s and %s", nameOf(cmd), first, second), Next: cmd.CommandPath() + " --help"}
+	}
+}

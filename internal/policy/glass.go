@@ -11,8 +11,8 @@ import (
 	"github.com/daypass/daypass/internal/config"
 )
 
-// mustHear is how many people have to be told when somebody breaks glass.
-const mustHear = 2
+// MustHear is how many people have to be told when somebody breaks glass.
+const MustHear = 2
 
 type breakGlassEntry struct {
 	MaxDuration config.Located[time.Duration] `yaml:"max_duration,required"`
@@ -34,12 +34,12 @@ func (k *checker) breakGlass(r *rule, e config.Located[ruleEntry]) {
 	}
 	notify := k.from(entry.Notify)
 	if entry.Notify.Sound() && len(entry.Notify.Value) == 0 {
-		k.fault(entry.Notify.Node, "notify is empty: break-glass tells %d people at once", mustHear)
+		k.fault(entry.Notify.Node, "notify is empty: break-glass tells %d people at once", MustHear)
 	}
 	if len(k.errs) == before && !located.Faulty && !slices.Contains(notify, resourceOwners) {
 		could := k.c.candidatesOf(access.Stage{From: notify}, "")
-		if len(could.persons) < mustHear {
-			k.fault(entry.Notify.Node, "break-glass tells %d people at once and this names only %d: %s", mustHear, len(could.persons), listed(could.persons))
+		if len(could.persons) < MustHear {
+			k.fault(entry.Notify.Node, "break-glass tells %d people at once and this names only %d: %s", MustHear, len(could.persons), listed(could.persons))
 		}
 	}
 	r.breakGlass = &access.BreakGlass{MaxDuration: entry.MaxDuration.Value, Notify: notify}
@@ -59,9 +59,9 @@ func (c *Catalog) offer(q question, r *rule, longest time.Duration) (*access.Bre
 		return nil, refusal
 	}
 	who := c.candidatesOf(told, q.principal.ID)
-	if len(who.persons) < mustHear {
+	if len(who.persons) < MustHear {
 		return nil, refuse(NotRequestable, "break_glass", "break-glass of rule %q tells %s of %s at once, and %s who could be told of %s: ask without it",
-			r.name, people(mustHear), listed(told.From), thereAre(len(who.persons)), q.principal.ID)
+			r.name, people(MustHear), listed(told.From), thereAre(len(who.persons)), q.principal.ID)
 	}
 	return &access.BreakGlass{MaxDuration: min(longest, r.breakGlass.MaxDuration), Notify: told.From}, nil
 }
@@ -77,6 +77,18 @@ func (q question) breakGlass(d Decision) Decision {
 	d.Explanation = fmt.Sprintf("gives access at once, before anybody agrees (break-glass of rule %q, at most %s): %s are told, and it has to be reviewed afterwards by %s",
 		d.Terms.Rule, api.FormatDuration(g.MaxDuration), strings.Join(g.Notify, " and "), steps(d.Terms))
 	return d
+}
+
+// Told returns whom break-glass of the rule of that index in Rules tells on a
+// resource; none reports that there is nobody, because the resource has no
+// owners or the rule no break-glass.
+func (c *Catalog) Told(rule int, resource *Resource) (ids []string, none bool) {
+	r := c.rules[rule]
+	if r.breakGlass == nil {
+		return nil, true
+	}
+	told, refusal := question{resource: resource}.stage(access.Stage{Name: "break_glass", From: r.breakGlass.Notify}, r)
+	return told.From, refusal != nil
 }
 
 // UsesBreakGlass reports whether some rule lets anybody break glass.

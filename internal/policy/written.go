@@ -36,8 +36,9 @@ type Rule struct {
 	Auto          bool
 	Stages        []access.Stage // From may hold Owners
 	MaxDuration   time.Duration
-	MaxTotal      time.Duration // 0: as MaxDuration
-	ApproveWithin time.Duration // 0: the server's default
+	MaxTotal      time.Duration      // 0: as MaxDuration
+	ApproveWithin time.Duration      // 0: the server's default
+	BreakGlass    *access.BreakGlass // nil: none; Notify may hold Owners
 }
 
 // Guardrails returns the guardrails in the order of the file.
@@ -56,7 +57,7 @@ func (c *Catalog) Rules() []Rule {
 	for i, r := range c.rules {
 		out[i] = Rule{
 			Name: r.name, Kind: r.kind, When: r.when.written(), Auto: r.auto, Stages: r.stages,
-			MaxDuration: r.maxDuration, MaxTotal: r.maxTotal, ApproveWithin: r.approveWithin,
+			MaxDuration: r.maxDuration, MaxTotal: r.maxTotal, ApproveWithin: r.approveWithin, BreakGlass: r.breakGlass,
 		}
 	}
 	return out

@@ -56,6 +56,7 @@ type Question struct {
 	At                        time.Time
 	Groups                    []string // nil: those of the catalog
 	Client                    string
+	BreakGlass                bool
 }
 
 // QuestionError says what of a question cannot be asked.
@@ -72,7 +73,7 @@ func Input(c *policy.Catalog, q Question) (policy.Input, error) {
 	at := q.At.UTC().Truncate(time.Millisecond)
 	in := policy.Input{
 		Principal: q.Principal, Groups: q.Groups, Resource: q.Resource, Role: q.Role, Scope: q.Scope, Duration: q.Duration,
-		StartsAt: at, Now: at, Reason: strings.TrimSpace(q.Reason), Ticket: q.Ticket, Client: q.Client,
+		StartsAt: at, Now: at, Reason: strings.TrimSpace(q.Reason), Ticket: q.Ticket, Client: q.Client, BreakGlass: q.BreakGlass,
 	}
 	if _, ok := c.Principal(q.Principal); !ok {
 		return in, &QuestionError{Field: "principal", Unknown: true, Message: fmt.Sprintf("the catalog has no principal %q", q.Principal)}
