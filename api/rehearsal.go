@@ -67,3 +67,39 @@ type BarredVoter struct {
 	Principal string `json:"principal"`
 	Why       string `json:"why"`
 }
+
+// Backtest answers POST /v1/catalog/backtest: what a catalog would have decided
+// of the requests that were made.
+type Backtest struct {
+	Version    string         `json:"version"` // of the catalog that was tried
+	Since      Time           `json:"since"`
+	Until      Time           `json:"until"`
+	Replayed   int            `json:"replayed"`
+	Refusals   int            `json:"refusals"`    // of these, requests that were refused
+	Same       int            `json:"same"`        // of these, decided the same
+	Flipped    int            `json:"flipped"`     // of these, decided otherwise
+	Erased     int            `json:"erased"`      // of these, without their reason or ticket: what asks for them was taken as met
+	NotCovered int            `json:"not_covered"` // refusals of which too little is on record to replay them
+	Changes    map[string]int `json:"changes"`     // "auto → review": how many
+	Flips      []Flip         `json:"flips"`       // newest first
+	Truncated  bool           `json:"truncated"`   // there are more flips than are listed
+}
+
+// Flip is one request that would have been decided otherwise.
+type Flip struct {
+	Request      string   `json:"request,omitempty"`
+	Event        string   `json:"event,omitempty"` // of one that was refused
+	At           Time     `json:"at"`
+	Requester    string   `json:"requester"`
+	Resource     string   `json:"resource"`
+	Role         string   `json:"role,omitempty"`
+	Duration     Duration `json:"duration,omitempty"`
+	From         string   `json:"from" enum:"auto,review,break_glass,refused"`
+	To           string   `json:"to" enum:"auto,review,break_glass,refused"`
+	Was          string   `json:"was"` // what was decided
+	Now          string   `json:"now"` // what would be, and why
+	GroupsLost   []string `json:"groups_lost"`
+	GroupsGained []string `json:"groups_gained"`
+	ScopeChanged bool     `json:"scope_changed,omitempty"` // its role has another scope
+	Erased       bool     `json:"erased,omitempty"`
+}

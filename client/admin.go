@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/daypass/daypass/api"
 )
@@ -105,6 +107,18 @@ func (c *Client) ExplainCatalog(ctx context.Context, q api.ExplainRequest) (*api
 	}
 	k.repeatable = true
 	return post[api.Explained](ctx, c, k, nil)
+}
+
+// BacktestCatalog replays the requests of the time since against a catalog. With
+// frozen the groups of each requester are those when it was asked.
+func (c *Client) BacktestCatalog(ctx context.Context, source []byte, since time.Duration, frozen bool) (*api.Backtest, error) {
+	k := document(http.MethodPost, source, "v1", "catalog", "backtest")
+	k.repeatable = true
+	k.query = url.Values{"since": {api.FormatDuration(since)}}
+	if frozen {
+		k.query.Set("recorded_groups", "true")
+	}
+	return post[api.Backtest](ctx, c, k, nil)
 }
 
 func document(method string, source []byte, path ...string) *call {

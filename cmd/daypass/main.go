@@ -13,7 +13,7 @@ import (
 var version = "dev"
 
 func main() {
-	root := cli.New(cli.Options{Version: version, Kinds: daemon.PolicyKinds()})
+	root := cli.New(cli.Options{Version: version, Kinds: daemon.PolicyKinds(), Backtest: daemon.Backtest})
 	for _, c := range root.Commands() {
 		switch c.Name() {
 		case "audit":

@@ -130,6 +130,14 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 		if s.BreakGlass {
 			details["break_glass"] = true
 		}
+		// With these it can be decided again by another catalog (BacktestCatalog).
+		details["policy"], details["groups"], details["starts_at"] = u.state.catalog.Version(), nonNil(in.Groups), api.TimeOf(in.StartsAt).String()
+		if field, ok := strings.CutPrefix(e.Field, "body."); ok {
+			details["field"] = field
+		}
+		if s.Role != "" {
+			details["role"] = s.Role
+		}
 		return u.refuse(&audit.Entry{Type: audit.RequestRefused, Resource: res.ID, Scope: in.Scope, Details: details}, u.c.Principal, e)
 	}
 	if s.BreakGlass && extends != "" {

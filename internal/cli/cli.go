@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/internal/policy"
 )
@@ -54,6 +55,8 @@ type Options struct {
 	ConfigDir string // where the folder daypass with the login lies; default os.UserConfigDir
 	Now       func() time.Time
 	Kinds     []policy.Kind // of the catalogs that are read here
+	// Backtest replays what a data folder recorded; nil: not possible.
+	Backtest func(ctx context.Context, dir string, source []byte, since time.Time, frozen bool) (api.Backtest, error)
 }
 
 // app is what all commands share.

@@ -13,7 +13,7 @@ func (a *app) policyCmd() *cobra.Command {
 		Short:   "Work on policies: check, explain, test, compare",
 		Long:    "Policy holds the commands that tell what a catalog says before it rules.",
 		Example: "  daypass policy check catalog.yaml",
-	}, a.policyCheckCmd(), a.policyExplainCmd(), a.policyTestCmd(), a.policyDiffCmd())
+	}, a.policyCheckCmd(), a.policyExplainCmd(), a.policyTestCmd(), a.policyDiffCmd(), a.policyBacktestCmd())
 }
 
 func (a *app) policyCheckCmd() *cobra.Command {

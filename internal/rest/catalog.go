@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/daypass/daypass/api"
@@ -15,11 +16,15 @@ type catalogs interface {
 	Catalog(ctx context.Context, c identity.Caller) (api.Catalog, error)
 	PutCatalog(ctx context.Context, c identity.Caller, source []byte, ifMatch string) (api.Catalog, error)
 	CheckCatalog(ctx context.Context, c identity.Caller, source []byte) (api.CatalogCheck, error)
+	BacktestCatalog(ctx context.Context, c identity.Caller, source []byte, since time.Duration, frozen bool) (api.Backtest, error)
 	ExplainCatalog(ctx context.Context, c identity.Caller, q api.ExplainRequest) (api.Explained, error)
 }
 
 // maxCatalog is the longest catalog, in bytes.
 const maxCatalog = 4 << 20
+
+// backtestTimeout bounds a replay, which reads all that was recorded.
+const backtestTimeout = 2 * time.Minute
 
 // catalogMedia are the types that a catalog may be sent as (RFC 9512).
 const catalogMedia = "application/yaml"
@@ -66,6 +71,33 @@ func (s *server) catalogRoutes() {
 			return err
 		}
 		return s.write(w, c.r, ok(c, check))
+	})
+
+	s.addRaw(Route{
+		Method: "POST", Path: "/v1/catalog/backtest", ID: "backtestCatalog", Tag: "Catalog",
+		Summary: "Replay the recorded requests against a catalog",
+		Text: "For admins and auditors. Decides every request that was made in the time `since` (default 2160h) by the catalog in the body, and lists those that flip, newest first and at most 1,000. " +
+			"A requester's groups are those of that catalog, with `recorded_groups=true` those when it was asked. Changes nothing but the record, which says who looked.",
+		Query:   []param{sinceParam, recordedGroupsParam},
+		Answers: []int{200}, Errors: []int{403}, Media: catalogMedia, Waits: true,
+	}, reflect.TypeFor[api.Backtest](), func(w http.ResponseWriter, c *call) error {
+		source, err := readCatalog(w, c.r)
+		if err != nil {
+			return err
+		}
+		since := 90 * 24 * time.Hour
+		if v := c.query["since"]; v != "" {
+			if since, err = api.ParseDuration(v); err != nil {
+				return err
+			}
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, backtestTimeout)
+		defer cancel()
+		result, err := s.Broker.BacktestCatalog(ctx, c.caller, source, since, c.query["recorded_groups"] == "true")
+		if err != nil {
+			return err
+		}
+		return s.write(w, c.r, ok(c, result))
 	})
 
 	add(s, Route{

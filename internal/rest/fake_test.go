@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -60,7 +61,7 @@ func approvedView(version int64) broker.View {
 // mutating are the calls that change something.
 var mutating = map[string]bool{
 	"Submit": true, "DryRun": true, "Review": true, "Cancel": true, "Issue": true, "Revoke": true, "Extend": true, "RevokeAll": true,
-	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true,
+	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true, "BacktestCatalog": true,
 }
 
 func (f *fakeBroker) did(name string, arg any) error {
@@ -248,6 +249,10 @@ func (f *fakeBroker) CheckCatalog(_ context.Context, _ identity.Caller, source [
 
 func (f *fakeBroker) ExplainCatalog(_ context.Context, _ identity.Caller, q api.ExplainRequest) (api.Explained, error) {
 	return api.Explained{Decision: api.Decision{Decision: "auto"}}, f.did("ExplainCatalog", q)
+}
+
+func (f *fakeBroker) BacktestCatalog(_ context.Context, _ identity.Caller, source []byte, since time.Duration, frozen bool) (api.Backtest, error) {
+	return api.Backtest{Changes: map[string]int{}, Flips: []api.Flip{}}, f.did("BacktestCatalog", fmt.Sprint(len(source), since, frozen))
 }
 
 func (f *fakeBroker) Events(_ context.Context, _ identity.Caller, q broker.EventQuery) ([]api.Event, string, error) {

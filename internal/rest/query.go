@@ -71,6 +71,20 @@ var (
 	}
 )
 
+// Of a replay of the recorded requests.
+var (
+	sinceParam = param{
+		name: "since", text: "How far back, such as `2160h`, which is the default.", schema: &huma.Schema{Type: huma.TypeString, Examples: []any{"2160h"}},
+		check: func(v string) string {
+			if _, err := api.ParseDuration(v); err != nil {
+				return "must be a duration such as 2160h"
+			}
+			return ""
+		},
+	}
+	recordedGroupsParam = param{name: "recorded_groups", text: "With the groups of each requester when it was asked.", schema: dryRunParam.schema, check: dryRunParam.check}
+)
+
 // textParam is a name to filter by.
 func textParam(name, text string) param {
 	return param{name: name, text: text, schema: &huma.Schema{Type: huma.TypeString, MaxLength: ptr(256)},

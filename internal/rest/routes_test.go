@@ -23,6 +23,7 @@ var bodies = map[string]string{
 	"endQuarantine":    `{"keep_tokens":false}`,
 	"putCatalog":       `{"principals":[]}`,
 	"checkCatalog":     `{"principals":[]}`,
+	"backtestCatalog":  `{"principals":[]}`,
 }
 
 func pathOf(rt Route) string {

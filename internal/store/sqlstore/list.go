@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -62,6 +63,39 @@ func (f RequestFilter) query(what string) *query {
 		q.where("(created_at, id) < (?, ?)", millis(f.Before.At), f.Before.ID)
 	}
 	return q
+}
+
+// Inputs returns the decision inputs of requests, by ID. Those that there are
+// not are missing.
+func (t *Tx) Inputs(requests []string) (map[string]json.RawMessage, error) {
+	out := make(map[string]json.RawMessage, len(requests))
+	q := newQuery("SELECT request, body FROM inputs")
+	return out, t.lookUp("reading decision inputs", q, "request", requests, func(key, body string) { out[key] = json.RawMessage(body) })
+}
+
+// Texts returns personal texts by their digests. Those that were erased are
+// missing.
+func (t *Tx) Texts(digests []string) (map[string]string, error) {
+	out := make(map[string]string, len(digests))
+	q := newQuery("SELECT digest, body FROM texts")
+	return out, t.lookUp("reading texts", q, "digest", digests, func(key, body string) { out[key] = body })
+}
+
+// lookUp calls each with the key and body of every row whose column is one of
+// keys: a page of them, not more than a statement may have parameters.
+func (t *Tx) lookUp(act string, q *query, column string, keys []string, each func(key, body string)) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	q.in(column, texts(keys))
+	rows, err := list(t, act, q, func(rows *sql.Rows) (row [2]string, err error) {
+		err = rows.Scan(&row[0], &row[1])
+		return row, err
+	})
+	for _, row := range rows {
+		each(row[0], row[1])
+	}
+	return err
 }
 
 const (
