@@ -16,6 +16,7 @@ FUZZTIME  ?= 5s
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
 .PHONY: help demo dev build test setup ci lint race fuzz bench chaos generate current release clean
+.PHONY: help demo dev build test setup ci lint race fuzz mutate planted bench generate current release clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +55,11 @@ bench: setup build ## Measure beside what it is compared with; writes docs/bench
 
 chaos: ## Kill a server at every point, 25 times each; SEED=… POINT=… repeats one
 	@SEED=$(SEED) POINT=$(POINT) tools/chaos
+mutate: ## Break the domain one place at a time, and count what the tests notice (an hour)
+	$(GO) run ./tools/mutate ./internal/access ./internal/policy ./internal/audit ./internal/credential
+
+planted: ## Plant the bugs of docs/planted-bugs.md, and see each caught
+	@tools/planted
 
 generate: $(SQLC) ## Make the generated files anew
 	SQLC=$(SQLC) tools/generate

@@ -83,6 +83,12 @@ func TestSubmissionsOnlyABugMakes(t *testing.T) {
 	bare := auto
 	bare.ApproveWithin, bare.MaxTotal = 0, 0
 	want(t, do(t, nil, Submit{ID: "req_1", GrantID: "grt_1", Content: content(bare)}, facts(noon, town(), bare)), "approved/active")
+	// A total of one second is a limit.
+	second := auto
+	second.MaxTotal = time.Second
+	long := content(second)
+	long.Duration = 2 * time.Second
+	refused(t, nil, Submit{ID: "req_1", GrantID: "grt_1", Content: long}, facts(noon, town(), second), CodeInvalidField)
 	// One second and one of everything are enough.
 	least := terms(stage("dba", 1, "group:dba"))
 	least.MaxDuration, least.MaxTotal, least.ApproveWithin = time.Second, time.Second, time.Second
@@ -127,6 +133,18 @@ func TestVotesThatDoNotCount(t *testing.T) {
 	moved.Reviews = []Review{good, {ID: "rev_2", By: "user:cy", Person: "user:bo", Decision: Approve, Stage: 1, ContentHash: r.ContentHash, At: noon}}
 	if n := len(CountedVotes(&moved, town(), 1)); n != 0 {
 		t.Errorf("one person counts %d times", n+1)
+	}
+	moved.Reviews = []Review{
+		{ID: "rev_1", By: "user:bo", Person: "user:then", Decision: Approve, ContentHash: r.ContentHash, At: noon},
+		{ID: "rev_2", By: "user:bo2", Person: "user:other", Decision: Approve, ContentHash: r.ContentHash, At: noon},
+	}
+	if n := len(CountedVotes(&moved, town(), 0)); n != 1 {
+		t.Errorf("one person by now counts %d times", n)
+	}
+	// Where all stages are full and nobody's vote completed it, the last is open.
+	moved.Reviews = []Review{good, {ID: "rev_2", By: "user:cy", Person: "user:cy", Decision: Approve, Stage: 1, ContentHash: r.ContentHash, At: noon}}
+	if open, ok := OpenStage(&moved, town()); !ok || open != 1 {
+		t.Errorf("stage %d is open when all are full", open)
 	}
 	// A person who voted has voted, whoever the directory says they are now.
 	for name, v := range map[string]Review{
@@ -268,6 +286,12 @@ func TestHashKeepsFractionsAndCopies(t *testing.T) {
 	empty.Terms.Stages = []Stage{{Name: "dba", Quorum: 1, From: []string{}}}
 	if none.Hash() != empty.Hash() {
 		t.Error("no list and an empty one have two hashes")
+	}
+	// An odd number of seconds is written as the others are: stored hashes stay.
+	odd := c
+	odd.Duration = 61 * time.Second
+	if got := odd.Hash(); got != "sha256:4dc680159bd2ac19715ecb24ab02bcd5192fd9f6b4b79fe2d1aadfd44176b690" {
+		t.Errorf("the hash of 61s is now %s", got)
 	}
 	c.Scope = nil
 	if c.Hash() != "" {

@@ -511,3 +511,28 @@ func TestAnExpiryThatWasSeenIsFinal(t *testing.T) {
 		t.Fatal("there is nothing to write down of a grant that is not in the index")
 	}
 }
+
+// Whoever begins to watch what is over already is told at once, and why:
+// between a check and the watch of a session an end may come.
+//
+// Invariant: A4, A5
+func TestWatchingWhatIsOverIsTold(t *testing.T) {
+	clock := &fakeClock{}
+	x := New(clock.now)
+	defer x.Close()
+	x.Put(grant("revoked"), clock.now().Add(time.Minute))
+	x.End("revoked", clock.now(), ReasonRevoked)
+	x.Put(grant("expired"), clock.now())
+	for id, want := range map[string]string{"revoked": ReasonRevoked, "expired": ReasonExpired, "unknown": ReasonUnknown} {
+		told := make(chan string, 1)
+		defer x.Watch(id, func(reason string) { told <- reason })()
+		select {
+		case got := <-told:
+			if got != want {
+				t.Errorf("%s: told %q", id, got)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: nobody was told", id)
+		}
+	}
+}

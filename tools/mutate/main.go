@@ -24,6 +24,7 @@ func main() {
 	flag.IntVar(&opt.jobs, "jobs", 2, "how many test binaries run at once")
 	flag.IntVar(&opt.lives, "lives", 60, "how many random lives each property sees for each mutant")
 	flag.StringVar(&opt.only, "only", "", "try only mutants whose name contains this")
+	flag.StringVar(&opt.again, "again", "", "try only the mutants that survived in this output of an earlier run")
 	flag.BoolVar(&opt.list, "list", false, "list the mutants and try none")
 	flag.Float64Var(&opt.least, "least", 90, "percent that must be killed in each package")
 	flag.DurationVar(&opt.budget, "budget", 0, "stop trying after so long and say how far it got; 0: never")
@@ -63,6 +64,7 @@ type options struct {
 	every, jobs int
 	lives       int
 	only        string
+	again       string
 	list        bool
 	least       float64
 	budget      time.Duration
@@ -81,10 +83,18 @@ func mutate(ctx context.Context, opt options, dir string, reasons map[string]str
 	if err != nil {
 		return false, err
 	}
+	before := ""
+	if opt.again != "" {
+		text, err := os.ReadFile(opt.again)
+		if err != nil {
+			return false, err
+		}
+		before = string(text)
+	}
 	all := p.instrument()
 	var chosen []*mutant
 	for _, m := range all {
-		if m.sampled(opt.every) && strings.Contains(m.name, opt.only) {
+		if m.sampled(opt.every) && strings.Contains(m.name, opt.only) && strings.Contains(before, m.name+"\n") == (opt.again != "") {
 			chosen = append(chosen, m)
 		}
 	}
@@ -95,10 +105,12 @@ func mutate(ctx context.Context, opt options, dir string, reasons map[string]str
 		return true, nil
 	}
 	b, err := p.build(ctx)
+	if b != nil {
+		defer b.remove()
+	}
 	if err != nil {
 		return false, err
 	}
-	defer b.remove()
 	b.lives = opt.lives
 	if err := b.measure(ctx); err != nil {
 		return false, err
@@ -139,6 +151,10 @@ func report(opt options, dir string, of int, chosen []*mutant, reasons map[strin
 		_, _ = fmt.Fprintf(opt.out, ", %d not tried for want of time", skipped)
 	}
 	_, _ = fmt.Fprintln(opt.out)
-	// A sample is too small for a percentage; there every survivor counts.
-	return len(open) == 0 && (percent >= opt.least || opt.every > 1) && tried > 0
+	if opt.every > 1 || opt.again != "" {
+		// A part of them says little of survivors, and enough of tests that
+		// have stopped to look.
+		return percent >= opt.least && tried > 0
+	}
+	return len(open) == 0 && percent >= opt.least && tried > 0
 }

@@ -207,6 +207,7 @@ func (b *built) try(ctx context.Context, m *mutant) {
 			names[i] = t.name
 			limit += 10 * t.took
 		}
+		limit = min(limit, time.Minute) // what hangs is noticed, too
 		if _, err := b.run(ctx, m.id, "^("+strings.Join(names, "|")+")$", "", limit); err != nil {
 			m.result = killed
 			return
