@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,7 +29,7 @@ import (
 const (
 	// seedBatch is how many grants are written in one commit, their entries as
 	// one leaf of the record.
-	seedBatch = 2000
+	seedBatch = 10_000
 	// samples is how many of the grants' tokens are known to the bench.
 	samples = 4096
 	// seedLife is how long seeded grants live. A cached store is used while
@@ -62,7 +64,7 @@ func (b *bench) seeded(ctx context.Context, n int) (*world, error) {
 }
 
 // seedVersion names the form of what is put there.
-const seedVersion = "1"
+const seedVersion = "2"
 
 func (b *bench) seed(ctx context.Context, dir string, n int, life time.Duration) (*world, error) {
 	w, err := newWorld(dir, "http://127.0.0.1:9", principals, resources)
@@ -190,7 +192,7 @@ func (f *seeder) one(tx *sqlstore.Tx, i int) (*access.Request, []*audit.Entry, e
 		Role: in.Role, Scope: in.Scope, Duration: f.life, Terms: f.terms[n],
 	}
 	facts := access.Facts{Now: f.now, Directory: f.catalog, Current: &access.Verdict{Terms: content.Terms}}
-	events, err := access.Decide(nil, access.Submit{ID: credential.NewID("req"), GrantID: credential.NewID("grt"), Content: content}, facts)
+	events, err := access.Decide(nil, access.Submit{ID: ascending("req", i), GrantID: ascending("grt", i), Content: content}, facts)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -205,27 +207,39 @@ func (f *seeder) one(tx *sqlstore.Tx, i int) (*access.Request, []*audit.Entry, e
 	if err := tx.PutInput(r.ID, input); err != nil {
 		return nil, nil, err
 	}
-	c := sqlstore.Credential{ID: credential.NewID("cred"), Grant: r.Grant.ID, Request: r.ID, Kind: "token", IssuedAt: f.now, ExpiresAt: r.Grant.ExpiresAt}
+	c := sqlstore.Credential{ID: ascending("cred", i), Grant: r.Grant.ID, Request: r.ID, Kind: "token", IssuedAt: f.now, ExpiresAt: r.Grant.ExpiresAt}
 	if i%f.every == 0 && len(f.tokens) < samples {
 		secret, hash := credential.NewToken(credential.GrantToken)
 		f.tokens, c.Hash = append(f.tokens, secret.Reveal()), hash
 	} else {
-		_, _ = rand.Read(c.Hash[:])
+		_, _ = rand.Read(c.Hash[8:])
+		binary.BigEndian.PutUint64(c.Hash[:], uint64(i)<<40)
 	}
 	if err := tx.PutCredential(c); err != nil {
 		return nil, nil, err
 	}
-	entry := func(kind, actor string, details map[string]any) *audit.Entry {
+	entry := func(n int, kind, actor string, details map[string]any) *audit.Entry {
 		details["principal"] = who
 		return &audit.Entry{
-			ID: credential.NewID("evt"), Time: f.now, Type: kind, Actor: actor, Request: r.ID, Grant: r.Grant.ID, Resource: content.Resource, Scope: content.Scope,
+			ID: ascending("evt", 2*i+n), Time: f.now, Type: kind, Actor: actor, Request: r.ID, Grant: r.Grant.ID, Resource: content.Resource, Scope: content.Scope,
 			Outcome: audit.Allowed, Source: audit.Source{Channel: "bench"}, Details: details,
 		}
 	}
 	return r, []*audit.Entry{
-		entry(audit.RequestApproved, "system:policy", map[string]any{"rule": content.Terms.Rule, "content_hash": r.ContentHash}),
-		entry(audit.CredentialIssued, who, map[string]any{"format": "token", "jti": c.ID, "expires_at": api.TimeOf(c.ExpiresAt).String()}),
+		entry(0, audit.RequestApproved, "system:policy", map[string]any{"rule": content.Terms.Rule, "content_hash": r.ContentHash}),
+		entry(1, audit.CredentialIssued, who, map[string]any{"format": "token", "jti": c.ID, "expires_at": api.TimeOf(c.ExpiresAt).String()}),
 	}, nil
+}
+
+var digits = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// ascending is a valid ID, in the order of i. The server's own are random: so
+// many of those in one go would write every page of every index many times.
+func ascending(prefix string, i int) string {
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[:], uint64(i)<<24)
+	_, _ = rand.Read(raw[8:])
+	return prefix + "_" + digits.EncodeToString(raw[:])
 }
 
 // copyOf copies a seeded folder to the working folder of this run.

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -111,6 +112,9 @@ func (d *Daemon) start(ctx context.Context, o Options, listeners bound) error {
 		return err
 	}
 	failpoint.Hit("daemon.start.loaded")
+	// What reading the catalog and the rows left behind goes back to the
+	// system: it will not be needed again.
+	debug.FreeOSMemory()
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	d.work(running, senders)
