@@ -153,12 +153,13 @@ func (u *unit) tickBase(r *access.Request) error {
 	return err
 }
 
-// tick lets time act on r.
+// tick lets time act on r. What was revoked among many ends before anything
+// else: its start may have come, and its row not been written yet.
 func (u *unit) tick(r *access.Request) (*access.Request, error) {
+	if s := u.b.sweeps.of(r); s != nil && u.now.Before(r.Grant.ExpiresAt) {
+		return u.sweepOne(s, r)
+	}
 	if at := r.Deadline(); at.IsZero() || at.After(u.now) {
-		if s := u.b.sweeps.of(r); s != nil {
-			return u.sweepOne(s, r)
-		}
 		return r, nil
 	}
 	by := *u
@@ -365,10 +366,10 @@ func (b *Broker) publish(r *access.Request, events []access.Event) (late []strin
 		switch ev := ev.(type) {
 		case access.Granted:
 			if ev.Grant.State == access.Active {
-				b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
+				b.put(r)
 			}
 		case access.GrantActivated:
-			b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
+			b.put(r)
 		case access.GrantExtended:
 			if !b.cfg.Index.Extend(r.Grant.ID, ev.ExpiresAt) {
 				late = append(late, r.Grant.ID)
@@ -381,6 +382,15 @@ func (b *Broker) publish(r *access.Request, events []access.Event) (late []strin
 	}
 	failpoint.Hit("broker.publish.after")
 	return late
+}
+
+// put tells the index of a grant that begins. One that a revocation of many in
+// the same group of commits names has ended in the same instant.
+func (b *Broker) put(r *access.Request) {
+	b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
+	if s := b.sweeps.of(r); s != nil {
+		b.cfg.Index.End(r.Grant.ID, s.At, string(s.why(r.Content.Requester)))
+	}
 }
 
 // append adds an audit entry to those of this transaction. They are written at

@@ -2,7 +2,10 @@ package broker
 
 // Crash ends what runs in the background without the record of a clean end;
 // the store is closed already.
-func (b *Broker) Crash() { b.recorder.close() }
+func (b *Broker) Crash() {
+	b.sweeps.close()
+	b.recorder.close()
+}
 
 // Awaited reports whether somebody waits to change what decisions rest on: then
 // nobody else gets in.
