@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/internal/demo"
 )
 
@@ -30,6 +32,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"daypass": ma
 //	exits 3 daypass …    the command must end with this exit code
 //	grab NAME grt_       the first such ID on stdout becomes $NAME
 //	tamper FILE          changes one letter in the middle of a file
+//	catalog FILE OLD NEW writes the catalog in force, with NEW for OLD
 //
 // $DATA is the server's data folder, $TOKEN_CY the token of user:cy.
 func scripts(t *testing.T, names ...string) {
@@ -39,7 +42,7 @@ func scripts(t *testing.T, names ...string) {
 		RequireUniqueNames:  true,
 		Setup:               startDev,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"as": asCmd, "exits": exitsCmd, "grab": grabCmd, "tamper": tamperCmd,
+			"as": asCmd, "exits": exitsCmd, "grab": grabCmd, "tamper": tamperCmd, "catalog": catalogCmd,
 		},
 	}
 	for _, name := range names {
@@ -53,7 +56,7 @@ func scripts(t *testing.T, names ...string) {
 func TestStory(t *testing.T) { scripts(t, "ask", "approve") }
 
 // Attack: POL-12, POL-15
-func TestPolicies(t *testing.T) { scripts(t, "policy") }
+func TestPolicies(t *testing.T) { scripts(t, "policy", "backtest") }
 
 // Invariant: A31, A38
 // Attack: AUD-01, AUD-02
@@ -126,6 +129,16 @@ func asCmd(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("nobody is called %s", args[0])
 	}
 	ts.Setenv("DAYPASS_TOKEN", token)
+}
+
+func catalogCmd(ts *testscript.TestScript, _ bool, args []string) {
+	c := client.New(ts.Getenv("DAYPASS_URL"), ts.Getenv("DAYPASS_TOKEN"))
+	catalog, _, err := c.Catalog(context.Background())
+	ts.Check(err)
+	if !strings.Contains(catalog.Source, args[1]) {
+		ts.Fatalf("the catalog has no %q", args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Replace(catalog.Source, args[1], args[2], 1)), 0o600))
 }
 
 func exitsCmd(ts *testscript.TestScript, _ bool, args []string) {

@@ -123,7 +123,7 @@ func (a *app) showBacktest(b api.Backtest) {
 	if b.Truncated {
 		a.out.printf("… and %s\n", plural(b.Flipped-len(b.Flips), "more", "more"))
 	}
-	a.out.printf("%s replayed since %s: %d the same, %s\n", plural(b.Replayed, "request", "requests"), b.Since, b.Same, paint(flipColour(b.Flipped), plural(b.Flipped, "flips", "flip")))
+	a.out.printf("%s replayed since %s: %d the same, %s\n", plural(b.Replayed, "request", "requests"), b.Since, b.Same, paint(flipColour(b.Flipped), plural(b.Flipped, "flip", "flips")))
 	for _, change := range slices.Sorted(maps.Keys(b.Changes)) {
 		a.out.field(strconv.Itoa(b.Changes[change]), "%s", change)
 	}

@@ -38,6 +38,11 @@ func (l *linter) usedGroups() (used map[string]bool, all bool) {
 	}
 	for _, r := range l.rules {
 		conditions = append(conditions, r.When)
+		if r.BreakGlass != nil {
+			for _, id := range r.BreakGlass.Notify {
+				used[id] = true
+			}
+		}
 		for _, s := range r.Stages {
 			for _, id := range s.From {
 				used[id] = true

@@ -34,6 +34,9 @@ type ruleReach struct {
 	short    map[string]*shortfall
 	// ownerless and few name resources by what is missing on them.
 	ownerless, few map[string]bool
+	// glass are the requesters of whose broken glass too few would be told, and
+	// glassOn the resources.
+	glass, glassOn map[string]bool
 }
 
 // shortfall are the requesters for whom a rule's stages cannot be filled.
@@ -60,6 +63,7 @@ func (l *linter) reach() *reached {
 		r := &out.rules[i]
 		r.barred, r.shadows, r.breaks, r.capped = map[int]int{}, map[int]int{}, map[int]int{}, make([]int, len(l.guardrails))
 		r.short, r.ownerless, r.few = map[string]*shortfall{}, map[string]bool{}, map[string]bool{}
+		r.glass, r.glassOn = map[string]bool{}, map[string]bool{}
 	}
 	w := newWalk(l, s, out)
 	lookups := 0
@@ -91,6 +95,7 @@ type walk struct {
 	staffs [][]*staffing // rule → number of the target's resource → who approves
 	number []int         // target → number of its resource
 	shared map[string]*staffing
+	told   map[hearing]bool
 	answer []string // principal → the person who answers for it
 }
 
@@ -111,7 +116,7 @@ type verdict struct {
 }
 
 func newWalk(l *linter, s *policy.Survey, out *reached) *walk {
-	w := &walk{linter: l, survey: s, out: out, shared: map[string]*staffing{}}
+	w := &walk{linter: l, survey: s, out: out, shared: map[string]*staffing{}, told: map[hearing]bool{}}
 	for _, p := range s.Principals {
 		w.answer = append(w.answer, l.c.Answers(p.ID))
 	}
@@ -227,6 +232,9 @@ func (w *walk) decides(r *ruleReach, i, p, t, denied int) {
 		return
 	}
 	r.let++
+	if w.rules[i].BreakGlass != nil && !w.heard(i, p, t) {
+		r.glass[w.survey.Principals[p].ID], r.glassOn[target.Resource.ID] = true, true
+	}
 	w.out.open[t] = true
 }
 
@@ -269,6 +277,25 @@ func (w *walk) approvable(r *ruleReach, i, p, t int) bool {
 	r.short[cause].requesters[requester] = true
 	r.short[cause].resources[resource.ID] = true
 	return false
+}
+
+// hearing is a case of breaking glass.
+type hearing struct {
+	rule, resource int
+	person         string
+}
+
+// heard reports whether enough others would be told if principal p broke the
+// glass of rule i. A resource without owners to tell has its own finding.
+func (w *walk) heard(i, p, t int) bool {
+	key := hearing{i, w.number[t], w.answer[p]}
+	enough, known := w.told[key]
+	if !known {
+		ids, none := w.c.Told(i, w.survey.Targets[t].Resource)
+		enough = none || len(w.c.Candidates(access.Stage{From: ids}, w.survey.Principals[p].ID)) >= policy.MustHear
+		w.told[key] = enough
+	}
+	return enough
 }
 
 // staffing works out who approves under rule i on a resource; the same stages

@@ -192,6 +192,10 @@ func (l *linter) approvals(i int, r *ruleReach) {
 		l.warn(l.c.Place("rule", rule.Name, "approve"), "quorum-impossible", "add owners there, or ask fewer people",
 			"rule %s asks for more people than could ever approve on %s", quoted(rule.Name), listed(few))
 	}
+	if len(r.glass) > 0 {
+		l.warn(l.c.Place("rule", rule.Name, "approve"), "glass-few", "name more people in notify", "break-glass of rule %s cannot be used by %s on %s: fewer than %d others would be told",
+			quoted(rule.Name), listed(slices.Sorted(maps.Keys(r.glass))), listed(slices.Sorted(maps.Keys(r.glassOn))), policy.MustHear)
+	}
 	for _, cause := range slices.Sorted(maps.Keys(r.short)) {
 		l.shortfall(i, r.short[cause])
 	}
