@@ -96,14 +96,15 @@ func run(ctx context.Context, args []string) error {
 	if _, err := os.Stat(program); err != nil {
 		return fmt.Errorf("%w: run make build first", err)
 	}
-	work, err := os.MkdirTemp("", "daypass-bench-")
+	if err := os.MkdirAll(*cache, 0o700); err != nil {
+		return err
+	}
+	// On a disk as the cache is, not in a temporary folder that may be memory.
+	work, err := os.MkdirTemp(*cache, "run-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	if err := os.MkdirAll(*cache, 0o700); err != nil {
-		return err
-	}
 	b := &bench{scale: full, binary: program, cache: *cache, work: work, out: os.Stdout}
 	if *short {
 		b.scale = smoke
@@ -120,21 +121,18 @@ func run(ctx context.Context, args []string) error {
 		fmt.Fprintf(b.out, "\n== %s\n", p.name)
 		if err := p.run(b, ctx); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", p.name, err))
-			fmt.Fprintf(b.out, "%s failed: %v\n", p.name, err)
+			b.report.note(b.out, "**%s could not be measured:** %s", p.name, strings.ReplaceAll(err.Error(), "\n", " "))
 		}
 		fmt.Fprintf(b.out, "(%s)\n", time.Since(began).Round(100*time.Millisecond))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	if err := errors.Join(failed...); err != nil {
-		return err
-	}
 	b.report.summary(b.out)
-	if *to == "" {
-		return nil
+	if *to != "" {
+		failed = append(failed, b.report.write(*to))
 	}
-	return b.report.write(*to)
+	return errors.Join(failed...)
 }
 
 func cacheFolder() string {
