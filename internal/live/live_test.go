@@ -520,6 +520,9 @@ func TestWatchingWhatIsOverIsTold(t *testing.T) {
 	clock := &fakeClock{}
 	x := New(clock.now)
 	defer x.Close()
+	// What ends earlier and is watched as well must not hide it.
+	x.Put(grant("first"), clock.now().Add(time.Second))
+	defer x.Watch("first", func(string) {})()
 	x.Put(grant("revoked"), clock.now().Add(time.Minute))
 	x.End("revoked", clock.now(), ReasonRevoked)
 	x.Put(grant("expired"), clock.now())
