@@ -124,19 +124,15 @@ func (b *Broker) covering(r *policy.Resource, subject string, action policy.Scop
 // when they could not.
 func (b *Broker) howToAsk(cat *policy.Catalog, r *policy.Resource, subject string, action policy.Scope) Answer {
 	in := b.inputFor(cat, identity.Caller{Principal: subject}, r)
-	var best policy.Scope
-	for _, role := range r.Roles {
-		if role.Scope.Covers(action) && (best == nil || best.Covers(role.Scope) && !role.Scope.Covers(best)) {
-			in.Role, in.Scope, best = role.Name, role.Scope.JSON(), role.Scope
-		}
-	}
-	what := "--role " + in.Role
-	if best == nil {
-		if !r.FreeScope {
-			return Answer{}
-		}
+	what := ""
+	if role, ok := r.Narrowest(action); ok {
+		in.Role, in.Scope = role.Name, role.Scope.JSON()
+		what = "--role " + in.Role
+	} else if r.FreeScope {
 		in.Scope = action.JSON()
 		what = "--scope '" + strings.ReplaceAll(string(in.Scope), "'", `'\''`) + "'"
+	} else {
+		return Answer{}
 	}
 	d := cat.Evaluate(in)
 	if d.Refusal != nil {

@@ -70,6 +70,7 @@ func NewFrom(last Mark, wall func() time.Time, up func() (string, time.Duration)
 		a.base = floor
 	}
 	c.now.Store(a)
+	c.last.Store(a.base.UnixNano())
 	return c
 }
 
@@ -82,14 +83,17 @@ func (c *Clock) Now() time.Time {
 	if w := now.Round(0); w.After(effective) {
 		effective = c.forward(w, now)
 	}
-	return c.reached(effective)
+	return c.reached(effective, now)
 }
 
 // reached returns t, or what was said before where that is later.
-func (c *Clock) reached(t time.Time) time.Time {
+func (c *Clock) reached(t, reading time.Time) time.Time {
 	for at := t.UnixNano(); ; {
 		last := c.last.Load()
 		if at <= last {
+			if reading == reading.Round(0) { //nolint:revive,staticcheck // the monotonic part is what is compared
+				c.back(reading)
+			}
 			return time.Unix(0, last).UTC()
 		}
 		if c.last.CompareAndSwap(last, at) {
@@ -108,6 +112,16 @@ func (c *Clock) forward(w, now time.Time) time.Time {
 		c.now.Store(&anchor{base: effective, ref: now})
 	}
 	return effective
+}
+
+// back moves the anchor to a reading that is no later than one before it, so that
+// time runs on from what was said last. Only readings without a monotonic part
+// can be: with one, an earlier reading is that of somebody slower, and counting
+// from it would make time run ahead.
+func (c *Clock) back(reading time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now.Store(&anchor{base: time.Unix(0, c.last.Load()).UTC(), ref: reading})
 }
 
 // Mark returns the present as something that the store can keep.

@@ -1,6 +1,7 @@
 package clock
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,6 +37,30 @@ func TestNeverGoesBack(t *testing.T) {
 			t.Fatalf("step %d: %v is before %v", i, now, last)
 		}
 		last = now
+	}
+}
+
+// A simulated clock has no monotonic part: set back by less than it ran, it
+// runs on from there.
+//
+// Invariant: A2
+func TestTimeRunsOnFromAWallThatWasSetBack(t *testing.T) {
+	for _, by := range []time.Duration{time.Minute, 10 * time.Minute, time.Hour} {
+		f := &fake{start: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+		c := NewFrom(Mark{}, f.now, f.uptime)
+		f.elapsed = 10 * time.Minute
+		before := c.Now()
+		f.skew = -by
+		if got := c.Now(); !got.Equal(before) {
+			t.Errorf("set back by %v: %v, want %v", by, got, before)
+		}
+		f.elapsed += time.Minute
+		if got := c.Now().Sub(before); got != time.Minute {
+			t.Errorf("set back by %v, it ran %v in a minute", by, got)
+		}
+		if got := c.Behind(); got != by {
+			t.Errorf("set back by %v, it is behind by %v", by, got)
+		}
 	}
 }
 
@@ -141,4 +166,26 @@ func BenchmarkNow(b *testing.B) {
 			c.Now()
 		}
 	})
+}
+
+// Without monotonic readings the clock is as if each reading were its anchor.
+//
+// Invariant: A2
+func TestEachReadingCounts(t *testing.T) {
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		wall := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+		c := NewFrom(Mark{}, func() time.Time { return wall }, (&fake{}).uptime)
+		want, ref := wall, wall
+		for i := range 50 {
+			wall = wall.Add(time.Duration(random.IntN(40)-15) * time.Second)
+			want = want.Add(max(0, wall.Sub(ref)))
+			if ref = wall; wall.After(want) {
+				want = wall
+			}
+			if got := c.Now(); !got.Equal(want) {
+				t.Fatalf("seed %d, step %d: %v, want %v", seed, i, got, want)
+			}
+		}
+	}
 }

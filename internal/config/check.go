@@ -78,6 +78,13 @@ func (s *Server) check(root ast.Node) Errors {
 	if m := s.Notify.SMTP; m != nil {
 		m.check(fault)
 	}
+	if a := s.Authz; a != nil {
+		domain := ""
+		if g := s.Gateways.HTTP; g != nil {
+			domain = g.Domain
+		}
+		a.check(domain, s.TLS.Enabled(), fault)
+	}
 	return errs
 }
 
@@ -224,6 +231,9 @@ func (s *Server) checkFiles(root ast.Node) Errors {
 	}
 	if m := s.Notify.SMTP; m != nil {
 		secret(m.Password, "notify", "smtp", "password")
+	}
+	if s.Authz != nil {
+		errs = append(errs, s.Authz.checkFiles(root)...)
 	}
 	return errs
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -108,9 +109,17 @@ func entriesOf(node ast.Node) ([]Entry, Errors) {
 }
 
 // Find returns the node under the keys of path, or the nearest one above it
-// that exists.
+// that exists. The key of a sequence's item is its number, from 0.
 func Find(root ast.Node, path ...string) ast.Node {
 	for _, key := range path {
+		if list, ok := root.(*ast.SequenceNode); ok {
+			n, err := strconv.Atoi(key)
+			if err != nil || n < 0 || n >= len(list.Values) {
+				break
+			}
+			root = list.Values[n]
+			continue
+		}
 		entries, _ := entriesOf(root)
 		found := false
 		for _, e := range entries {

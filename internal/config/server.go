@@ -25,6 +25,7 @@ type Server struct {
 	Limits    Limits   `yaml:"limits"`
 	Audit     Audit    `yaml:"audit"`
 	Notify    Notify   `yaml:"notify"`
+	Authz     *Authz   `yaml:"authz"` // what other proxies may ask; none: they may not
 }
 
 // TLS says how a listener is secured: a certificate and a key in PEM files, or
@@ -207,6 +208,13 @@ func (s *Server) resolve(dir string) {
 	if g := s.Gateways.HTTP; g != nil {
 		paths = append(paths, &g.TLS.Cert, &g.TLS.Key)
 	}
+	if a := s.Authz; a != nil {
+		for i := range a.Proxies {
+			for n := range a.Proxies[i].Certificates {
+				paths = append(paths, &a.Proxies[i].Certificates[n])
+			}
+		}
+	}
 	for _, secret := range s.secrets() {
 		paths = append(paths, &secret.File)
 	}
@@ -224,6 +232,13 @@ func (s *Server) secrets() []*Secret {
 	}
 	if s.Notify.SMTP != nil {
 		out = append(out, &s.Notify.SMTP.Password)
+	}
+	if a := s.Authz; a != nil {
+		for i := range a.Proxies {
+			for n := range a.Proxies[i].Secrets {
+				out = append(out, &a.Proxies[i].Secrets[n])
+			}
+		}
 	}
 	return out
 }

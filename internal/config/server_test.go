@@ -113,7 +113,16 @@ func TestServerRefuses(t *testing.T) {
 		{"notify: {webhook: {url: h, secret: {env: W}}}\n", "f:1:25: must be an absolute URL, such as https://daypass.example.com, without a user and a fragment"},
 		{"notify: {smtp: {addr: h, from: x, tls: maybe, username: u}}\n", "f:1:16: username and password are given together, or neither\nf:1:23: must be host:port, such as 127.0.0.1:7400\nf:1:32: must be a mail address, such as daypass@example.com\nf:1:40: must be starttls, implicit or off"},
 		{"notify: {smtp: {addr: \"mail:25\", from: a@b.c, username: u, password: {env: P}, tls: \"off\"}}\n", "f:1:85: off is for a relay on a loopback address alone: use starttls or implicit"},
-		{"listen_addr: x\n", `f:1:1: unknown key "listen_addr": known here are audit, catalog, data, gateways, identity, limits, listen, notify, public_url, store, tls`},
+		{"authz: {}\n", "f:1:8: proxies is missing"},
+		{"authz: {proxies: []}\n", "f:1:18: must name a proxy; without authz there is no /authz"},
+		{"authz: {domain: x, proxies: [{name: edge}]}\n", "f:1:30: needs secrets or certificates: nobody else may ask"},
+		{"authz: {domain: x, proxies: [{name: edge, secrets: [hunter2]}]}\n", "f:1:53: a secret is not written into the file: give {env: NAME} or {file: PATH}"},
+		{"authz: {domain: x, proxies: [{name: E, secrets: [{env: A}]}, {name: e, secrets: [{env: A}]}, {name: e, secrets: [{env: A}]}]}\n", "f:1:37: must be a-z, 0-9 and -, such as edge\nf:1:101: e is there twice"},
+		{"authz: {proxies: [{name: e, secrets: [{env: A}]}]}\n", "f:1:19: finds its resources by host: give authz a domain, or the proxy resource: header"},
+		{"authz: {domain: X, proxies: [{name: e, secrets: [{env: A}], resource: path}]}\n", "f:1:17: must be a DNS name in lower case, such as apps.example.com\nf:1:71: must be host or header"},
+		{"authz: {domain: x, proxies: [{name: e, certificates: [c.pem]}]}\n", "f:1:54: a client certificate needs tls on the API's listener"},
+		{"authz: {domain: x, proxies: [{name: e, secret: {env: A}}]}\n", "f:1:40: unknown key \"secret\": did you mean \"secrets\"?"},
+		{"listen_addr: x\n", `f:1:1: unknown key "listen_addr": known here are audit, authz, catalog, data, gateways, identity, limits, listen, notify, public_url, store, tls`},
 	} {
 		s, _, err := decodeServer("f", []byte(test.src), "/etc/daypass")
 		if err == nil || s != nil || err.Error() != test.want {

@@ -74,8 +74,13 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 		}
 	}
 	bearer := rest.NewBearer(d.broker)
+	authz, err := d.authz()
+	if err != nil {
+		return err
+	}
 	handler := rest.New(rest.Deps{
 		Broker: d.broker, Bearer: bearer, OAuth: oauth.New(oauth.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PeerIP: rest.PeerIP, Issuer: d.cfg.PublicURL, Types: detailTypes(), Log: d.log}),
+		Forward:   authz,
 		AuthZEN:   authzen.New(authzen.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PublicURL: d.cfg.PublicURL, Log: d.log}),
 		PublicURL: d.cfg.PublicURL, Listen: []string{d.apiAddr.String()}, RevocationBound: d.cfg.Limits.RevocationBound,
 		Warnings: d.cfg.Warnings(), Stats: d.stats, Log: d.log, Closing: closing,
@@ -87,6 +92,9 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 		config, err := serverTLS(d.cfg.TLS)
 		if err != nil {
 			return err
+		}
+		if asksForCertificates(d.cfg.Authz) {
+			config = withClientCertificates(config)
 		}
 		d.api.TLSConfig = config
 		l = tls.NewListener(l, config)

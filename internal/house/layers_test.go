@@ -45,6 +45,7 @@ var floors = map[string]int{
 	"internal/broker":            4,
 	"internal/rest":              5,
 	"internal/oauth":             5,
+	"internal/forward":           5,
 	"internal/authzen":           5,
 	"internal/resource":          4,
 	"internal/resource/http":     5,

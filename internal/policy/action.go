@@ -13,6 +13,18 @@ type Actions interface {
 	Action(name string, property func(string) string) (Scope, error)
 }
 
+// Narrowest returns the role of r that covers action and as little else as
+// possible.
+func (r *Resource) Narrowest(action Scope) (Role, bool) {
+	var best Role
+	for _, role := range r.Roles {
+		if role.Scope.Covers(action) && (best.Scope == nil || best.Scope.Covers(role.Scope) && !role.Scope.Covers(best.Scope)) {
+			best = role
+		}
+	}
+	return best, best.Scope != nil
+}
+
 // parsedMax bounds the scopes of one kind that are kept parsed.
 const parsedMax = 4096
 

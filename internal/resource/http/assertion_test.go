@@ -56,7 +56,7 @@ func TestAnUpstreamVerifiesTheAssertion(t *testing.T) {
 	}))
 	s := newSite(t, up, siteOptions{})
 	minted := 0
-	s.gw.assertions.mint = func(g *live.Grant) (string, error) {
+	s.gw.assertions.Mint = func(g *live.Grant) (string, error) {
 		minted++
 		linted, err := credential.PrepareAssertion(credential.Claims{
 			Issuer: issuer, Subject: g.Principal, Audience: g.Resource, ID: "ast", IssuedAt: s.now(), Txn: g.Request, GrantID: g.ID,
@@ -90,20 +90,5 @@ func TestAnUpstreamVerifiesTheAssertion(t *testing.T) {
 	res, _ := s.do("GET", "/", token)
 	if g := <-got; res.StatusCode != 200 || g == id {
 		t.Errorf("%d %s", res.StatusCode, g)
-	}
-}
-
-func TestAssertionsAreReusedForHalfAMinute(t *testing.T) {
-	n := 0
-	a := assertions{mint: func(*live.Grant) (string, error) { n++; return "x", nil }}
-	g := &live.Grant{ID: "grt_1"}
-	start := time.Now()
-	for _, c := range []struct {
-		at   time.Duration
-		want int
-	}{{0, 1}, {29 * time.Second, 1}, {30 * time.Second, 2}, {59 * time.Second, 2}, {time.Minute, 3}, {0, 4}} {
-		if _, err := a.of(g, start.Add(c.at)); err != nil || n != c.want {
-			t.Errorf("at %v: signed %d times, want %d", c.at, n, c.want)
-		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/daypass/daypass/internal/gateway"
 	"github.com/daypass/daypass/internal/keepalive"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/resource"
@@ -30,7 +31,7 @@ type Gateway struct {
 	server *http.Server
 
 	upstreams  upstreams
-	assertions assertions
+	assertions gateway.Assertions
 
 	mu       sync.Mutex
 	listener *listener
@@ -39,7 +40,7 @@ type Gateway struct {
 
 // Gateway implements resource.Kind.
 func (Kind) Gateway(deps resource.Deps) (resource.Gateway, error) {
-	domain := canonicalHost(deps.Site.Domain)
+	domain := resource.CanonicalHost(deps.Site.Domain)
 	if domain == "" || strings.ContainsAny(domain, ":/@ ") {
 		return nil, fmt.Errorf("the http gateway: %q is not a domain", deps.Site.Domain)
 	}
@@ -54,7 +55,7 @@ func (Kind) Gateway(deps resource.Deps) (resource.Gateway, error) {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	g.upstreams.init(g, deps.Dial)
-	g.assertions.mint = deps.Assertion
+	g.assertions.Mint = deps.Assertion
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(g.tls != nil)
@@ -136,17 +137,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// canonicalHost is a host without port, in lower case, without a final dot.
-func canonicalHost(host string) string {
-	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.Trim(host[i+1:], "0123456789") == "" {
-		host = host[:i]
-	}
-	return strings.ToLower(strings.TrimSuffix(host, "."))
-}
-
 // find returns the resource that a Host names, and that host without port.
 func (g *Gateway) find(hostport string) (*policy.Resource, *Config, string) {
-	host := canonicalHost(hostport)
+	host := resource.CanonicalHost(hostport)
 	id, ok := strings.CutSuffix(host, "."+g.domain)
 	if !ok || id == "" || strings.Contains(id, ".") {
 		return nil, nil, ""

@@ -46,7 +46,7 @@ func baseURL(id string, site resource.Site) string {
 	if site.TLS {
 		scheme, standard = "https", "443"
 	}
-	host := id + "." + canonicalHost(site.Domain)
+	host := id + "." + resource.CanonicalHost(site.Domain)
 	if _, port, err := net.SplitHostPort(site.Addr); err == nil && port != standard && port != "" {
 		host += ":" + port
 	}

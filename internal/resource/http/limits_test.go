@@ -132,8 +132,8 @@ func TestAPanicCostsOneConnection(t *testing.T) {
 	s := newSite(t, up, siteOptions{})
 	_, token := s.grant(everything, time.Hour)
 	broken := true
-	mint := s.gw.assertions.mint
-	s.gw.assertions.mint = func(g *live.Grant) (string, error) {
+	mint := s.gw.assertions.Mint
+	s.gw.assertions.Mint = func(g *live.Grant) (string, error) {
 		if broken {
 			panic("dpgt_secret")
 		}

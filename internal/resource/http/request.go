@@ -226,7 +226,7 @@ func (g *Gateway) forward(c *call, session *gateway.Session) {
 		g.refuse(c, http.StatusRequestEntityTooLarge, "body_too_large", "The body is larger than this resource takes.")
 		return
 	}
-	token, err := g.assertions.of(session.Grant, g.now())
+	token, err := g.assertions.Of(session.Grant, g.now())
 	if err != nil && !errors.Is(err, credential.ErrTooLate) {
 		g.log.Error("http gateway: no assertion could be made", "grant", session.Grant.ID, "err", err)
 		g.unavailable(c)

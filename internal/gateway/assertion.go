@@ -1,4 +1,4 @@
-package httpkind
+package gateway
 
 import (
 	"sync"
@@ -15,8 +15,11 @@ const (
 	assertionMax = 4096 // grants remembered; above, all are forgotten
 )
 
-type assertions struct {
-	mint func(*live.Grant) (string, error)
+// Assertions keeps the signed statements of grants that upstreams get. It is
+// safe for concurrent use.
+type Assertions struct {
+	// Mint signs one.
+	Mint func(*live.Grant) (string, error)
 
 	mu  sync.Mutex
 	all map[string]assertion
@@ -28,9 +31,9 @@ type assertion struct {
 	expires time.Time // of the grant when it was minted
 }
 
-// of returns an assertion of grant that is at most assertionAge old, and younger
+// Of returns an assertion of grant that is at most assertionAge old, and younger
 // than the last change of the grant's end.
-func (a *assertions) of(grant *live.Grant, now time.Time) (string, error) {
+func (a *Assertions) Of(grant *live.Grant, now time.Time) (string, error) {
 	expires := grant.ExpiresAt()
 	a.mu.Lock()
 	got, ok := a.all[grant.ID]
@@ -38,7 +41,7 @@ func (a *assertions) of(grant *live.Grant, now time.Time) (string, error) {
 	if ok && !now.Before(got.at) && now.Sub(got.at) < assertionAge && got.expires.Equal(expires) {
 		return got.token, nil
 	}
-	token, err := a.mint(grant)
+	token, err := a.Mint(grant)
 	if err != nil {
 		return "", err
 	}
