@@ -152,7 +152,7 @@ func TestKilledAnywhere(t *testing.T) {
 		for i := range n {
 			s := first + uint64(i)
 			runs = append(runs, Run{Files: files, Dir: filepath.Join(dir, fmt.Sprintf("%s-%d", name(point), s)), Seed: s, Point: point,
-				Hits: max(1, reached[point]/3), Load: 4 * time.Second})
+				Hits: max(1, reached[point]/3), Load: 10 * time.Second})
 		}
 	}
 	for _, p := range failpoint.Points {

@@ -27,21 +27,28 @@ func (d details) number(key string) int {
 	return -1
 }
 
+// list reads texts: as they were written, or as they were read back.
+func (d details) list(key string) []string {
+	switch list := d[key].(type) {
+	case []string:
+		return list
+	case []any:
+		out := make([]string, len(list))
+		for i, v := range list {
+			out[i], _ = v.(string)
+		}
+		return out
+	}
+	return nil
+}
+
 func (d details) stages(key string) []access.Stage {
 	list, _ := d[key].([]any)
 	var out []access.Stage
 	for _, one := range list {
 		m, _ := one.(map[string]any)
 		s := access.Stage{Name: details(m).text("name"), Quorum: details(m).number("quorum")}
-		switch from := m["from"].(type) {
-		case []any:
-			for _, id := range from {
-				text, _ := id.(string)
-				s.From = append(s.From, text)
-			}
-		case []string:
-			s.From = from
-		}
+		s.From = details(m).list("from")
 		out = append(out, s)
 	}
 	return out
@@ -149,6 +156,8 @@ func unlike(said, row *access.Request) string {
 		return fmt.Sprintf("its %d reviews are not the %d of the record", len(row.Reviews), len(said.Reviews))
 	case !slices.EqualFunc(said.Added, row.Added, sameStage):
 		return "the stages that were added to it are not those of the record"
+	case !sameDuty(said.Duty, row.Duty):
+		return "the review that is due after its break-glass is not that of the record"
 	}
 	return unlikeGrant(said.Grant, row.Grant)
 }
@@ -174,6 +183,13 @@ func sameStage(a, b access.Stage) bool {
 	return a.Name == b.Name && a.Quorum == b.Quorum && slices.Equal(a.From, b.From)
 }
 
+func sameDuty(said, row *access.Duty) bool {
+	if said == nil || row == nil {
+		return said == row
+	}
+	return slices.Equal(said.Told, row.Told) && said.Person == row.Person && said.Finding == row.Finding && known(said.DoneAt, row.DoneAt)
+}
+
 func unlikeGrant(said, row *access.Grant) string {
 	if said == nil || row == nil {
 		if said == nil && row == nil {
@@ -182,7 +198,7 @@ func unlikeGrant(said, row *access.Grant) string {
 		return "its grant is in one of row and record only"
 	}
 	switch {
-	case said.ID != row.ID || !said.StartsAt.Equal(row.StartsAt):
+	case said.ID != row.ID || said.BreakGlass != row.BreakGlass || !said.StartsAt.Equal(row.StartsAt):
 		return "its grant is not the one of the record"
 	case said.State != row.State || said.CleanupPending != row.CleanupPending:
 		return fmt.Sprintf("its grant is %s, the record says %s", row.State, said.State)

@@ -29,6 +29,8 @@ func TestEntriesThatCannotFollow(t *testing.T) {
 	issued := e(audit.CredentialIssued, "user:ana", map[string]any{"format": "token", "jti": "cred_1"})
 	other := e(audit.ReviewRecorded, "user:cy", map[string]any{"review": "rev_9", "person": "user:cy", "decision": "approve", "content_hash": "sha256:2"})
 	for name, entries := range map[string][]*audit.Entry{
+		"glass after a denial":             {created, denied, e(audit.GlassUsed, "user:ana", nil)},
+		"a review of no glass":             {created, e(audit.GlassReviewed, "user:bo", nil)},
 		"made twice":                       {created, created},
 		"a vote on nothing":                {vote("user:bo")},
 		"two votes of one":                 {created, vote("user:bo"), vote("user:bo")},

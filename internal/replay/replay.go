@@ -73,6 +73,8 @@ func (r *Record) Add(e *audit.Entry) error {
 		return r.created(e, d)
 	case audit.ReviewRecorded, audit.RequestApproved, audit.RequestDenied, audit.RequestCancelled, audit.RequestExpired:
 		return r.decided(e, d)
+	case audit.GlassUsed, audit.GlassFound, audit.GlassReviewed:
+		return r.glass(e, d)
 	case audit.GrantScheduled, audit.GrantActivated, audit.GrantExtended, audit.GrantEnding, audit.GrantEnded, audit.GrantActivationFailed, audit.GrantCleanupFailed:
 		return r.granted(e, d)
 	case audit.CredentialIssued:
@@ -162,6 +164,31 @@ func (t *told) voted(e *audit.Entry, d details) error {
 	return nil
 }
 
+// glass plays what a request adds that took access before anybody agreed.
+func (r *Record) glass(e *audit.Entry, d details) error {
+	t := r.requests[e.Request]
+	if t == nil {
+		return differs(e, "is about a request that was never made")
+	}
+	t.seq = e.Seq
+	if e.Type == audit.GlassUsed {
+		if t.Duty != nil || t.State != access.Pending {
+			return differs(e, "takes what was %s before", t.State)
+		}
+		t.apply(access.GlassBroken{At: e.Time, Told: d.list("told"), Person: d.text("person")})
+		return nil
+	}
+	if !t.Duty.Open() {
+		return differs(e, "reviews what is not to be reviewed")
+	}
+	if e.Type == audit.GlassFound {
+		t.apply(access.GlassFound{At: e.Time, By: e.Actor})
+	} else {
+		t.apply(access.GlassReviewed{At: e.Time, By: e.Actor})
+	}
+	return nil
+}
+
 func (t *told) apply(ev access.Event) { t.Request = access.Apply(t.Request, ev) }
 
 // granted plays what happens to a grant.
@@ -179,7 +206,7 @@ func (r *Record) granted(e *audit.Entry, d details) error {
 		if t.State != access.Approved {
 			return differs(e, "gives what was not approved: the request is %s", t.State)
 		}
-		t.apply(access.Granted{Grant: access.Grant{ID: e.Grant, State: state, StartsAt: d.time("starts_at"), ExpiresAt: d.time("expires_at")}})
+		t.apply(access.Granted{Grant: access.Grant{ID: e.Grant, State: state, StartsAt: d.time("starts_at"), ExpiresAt: d.time("expires_at"), BreakGlass: t.Duty != nil}})
 		return nil
 	}
 	over := t.Grant.State == access.Ended || t.Grant.State == access.Ending && e.Type != audit.GrantEnded && e.Type != audit.GrantCleanupFailed
