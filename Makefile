@@ -15,7 +15,7 @@ FUZZTIME  ?= 5s
 # One static binary, the same bytes from the same source.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
-.PHONY: help demo dev build test setup ci lint race fuzz bench chaos mutate planted generate current release clean
+.PHONY: help demo dev build test setup ci lint race fuzz bench chaos faults mutate planted generate current release clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +54,10 @@ bench: setup build ## Measure beside what it is compared with; writes docs/bench
 
 chaos: ## Kill a server at every point, 25 times each; SEED=… POINT=… repeats one
 	@SEED=$(SEED) POINT=$(POINT) tools/chaos
+	@test -n "$(POINT)" || SEED=$(SEED) tools/faults
+
+faults: setup ## Have power, disk, clock and network fail, at length; RUN=… SEED=… repeats one
+	@RUN=$(RUN) SEED=$(SEED) tools/faults
 
 mutate: ## Break the domain one place at a time, and count what the tests notice (an hour)
 	$(GO) run ./tools/mutate ./internal/access ./internal/policy ./internal/audit ./internal/credential

@@ -30,6 +30,12 @@ func (s *server) connect(token, what string) *flowing {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.flow(conn, token, what)
+}
+
+// flow opens a connection of some sort over conn.
+func (s *server) flow(conn net.Conn, token, what string) *flowing {
+	s.t.Helper()
 	s.t.Cleanup(func() { conn.Close() })
 	more := ""
 	if what == "echo" {

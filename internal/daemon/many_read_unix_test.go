@@ -4,7 +4,9 @@ package daemon_test
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -53,4 +55,11 @@ func raiseTo(t *testing.T, n uint64) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatalf("this test opens %d files: %v", n, err)
 	}
+}
+
+// dialFrom connects from one of many addresses of loopback.
+func dialFrom(n int, addr string) (net.Conn, error) {
+	from := netip.AddrFrom4([4]byte{127, 7, byte(n / 200), byte(1 + n%200)})
+	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
+	return dialer.Dial("tcp", addr)
 }

@@ -51,7 +51,11 @@ func TestRevokeVeryMany(t *testing.T) {
 	t.Logf("%d grants in %v", grants, time.Since(began).Round(time.Millisecond))
 	var open []*flowing
 	for i := range sessions {
-		open = append(open, s.connect(tokens[i%len(tokens)], "idle"))
+		conn, err := dialFrom(i, s.gate) // one address may hold only so many
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, s.flow(conn, tokens[i%len(tokens)], "idle"))
 	}
 
 	var sent, first atomic.Int64 // Unix nanoseconds

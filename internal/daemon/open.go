@@ -108,6 +108,17 @@ func (d *Daemon) intact(tx *sqlstore.Tx) error {
 				filepath.Join(d.cfg.Data, keysFolder, auditKeyFile), err)
 		}
 	}
+	if err := d.noOlder(head, key); err != nil {
+		return err
+	}
+	if err := d.store.Whole(tx); err != nil {
+		return fmt.Errorf("%w: put the newest whole copy back, or remove %s to go on without them", err, filepath.Join(d.cfg.Data, sqlite.NewestFile))
+	}
+	return nil
+}
+
+// noOlder refuses a store that ends before the checkpoint beside it.
+func (d *Daemon) noOlder(head audit.Head, key string) error {
 	file := filepath.Join(d.cfg.Data, CheckpointFile)
 	note, err := noteBeside(d.cfg.Data)
 	if err != nil || note == nil {

@@ -13,7 +13,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -62,13 +61,6 @@ func (s *server) overTLS() {
 	s.http = &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 }
 
-// dialFrom connects from one of many addresses of loopback.
-func dialFrom(n int, addr string) (net.Conn, error) {
-	from := netip.AddrFrom4([4]byte{127, 7, byte(n / 200), byte(1 + n%200)})
-	dialer := net.Dialer{Timeout: 5 * time.Second, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
-	return dialer.Dial("tcp", addr)
-}
-
 // status reads a figure of the process, such as VmHWM in kB.
 func (s *server) status(name string) int {
 	s.t.Helper()
@@ -101,7 +93,7 @@ func TestStorm(t *testing.T) {
 	if long() {
 		each, stalled = 5000, 500
 	}
-	raiseTo(t, uint64(4*(each+stalled)+1000))
+	raiseTo(t, uint64(2*(each+2*stalled)+2000))
 	s := files(t)
 	s.overTLS()
 	s.limited(20_000)

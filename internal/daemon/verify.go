@@ -62,8 +62,17 @@ func VerifyData(ctx context.Context, dir string, o VerifyOptions) (Verified, err
 		return v, fmt.Errorf("opening the store: %w", err)
 	}
 	defer func() { _ = store.Close() }() // it was only read
+	if err := store.Sound(ctx); err != nil {
+		return v, err
+	}
 	err = store.View(ctx, func(tx *sqlstore.Tx) (err error) {
 		if v.Report, err = tx.VerifyAudit(audit.VerifierOptions{Keys: []string{o.Key}, Checkpoints: notes}); err != nil {
+			return err
+		}
+		if err := store.Whole(tx); err != nil {
+			return err
+		}
+		if err := tx.VerifyBeside(); err != nil {
 			return err
 		}
 		v.Rows, err = replay.Check(tx)

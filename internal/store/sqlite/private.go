@@ -23,7 +23,7 @@ func makePrivate(dir string) error {
 	if err := refuseShared(dir, "chmod 700"); err != nil {
 		return err
 	}
-	for _, name := range []string{dataFile, dataFile + "-wal", dataFile + "-shm", reserveFile, lockFile} {
+	for _, name := range []string{dataFile, dataFile + "-wal", dataFile + "-shm", reserveFile, lockFile, NewestFile} {
 		if err := refuseShared(filepath.Join(dir, name), "chmod 600"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

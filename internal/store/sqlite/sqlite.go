@@ -30,6 +30,9 @@ const (
 	reserveFile = "reserve"
 )
 
+// NewestFile notes what the newest commit holds.
+const NewestFile = "newest"
+
 const (
 	readers = 4
 	// No checkpoints by themselves: see checkpoint. Afterwards the WAL is cut
@@ -46,6 +49,9 @@ type Store struct {
 	*sqlstore.DB
 	lock  *os.File // both nil when it is only read
 	space *reserve
+	note  *newest         // likewise
+	last  sqlstore.Newest // what was noted when it was opened
+	read  *sql.DB
 
 	once   sync.Once
 	closed error // what the first Close returned
@@ -78,24 +84,32 @@ func open(ctx context.Context, dir string, opts sqlstore.Options) (*Store, error
 	if err != nil {
 		return nil, err
 	}
+	last, err := readNewest(dir)
+	if err != nil {
+		return nil, err
+	}
+	note, err := openNewest(dir)
+	if err != nil {
+		return nil, err
+	}
 	failpoint.Hit("sqlite.open.before")
-	s, err := serve(ctx, file, opts, space)
+	s, err := serve(ctx, file, opts, space, note)
 	if err != nil && space.exhausted(err) {
 		// Not even the WAL has room. Revocations must still be taken.
 		if err := space.Release(); err != nil {
 			return nil, err
 		}
-		s, err = serve(ctx, file, opts, space)
+		s, err = serve(ctx, file, opts, space, note)
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, note.close())
 	}
-	s.space = space
+	s.space, s.note, s.last = space, note, last
 	return s, nil
 }
 
 // serve opens the database and brings its schema up to date.
-func serve(ctx context.Context, file string, opts sqlstore.Options, space *reserve) (_ *Store, err error) {
+func serve(ctx context.Context, file string, opts sqlstore.Options, space *reserve, note *newest) (_ *Store, err error) {
 	writer, err := sql.Open("sqlite", dsn(file, pragmasWrite))
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, err)
@@ -128,7 +142,7 @@ func serve(ctx context.Context, file string, opts sqlstore.Options, space *reser
 		return nil, fmt.Errorf("opening %s: %w", file, errors.Join(err, conn.Close()))
 	}
 	db, err := sqlstore.New(ctx, sqlstore.Dialect{
-		Write: conn, WriteDB: writer, Begin: "BEGIN IMMEDIATE", Read: reader, Fault: fault(filepath.Dir(file)), Space: space, Upkeep: checkpoint,
+		Write: conn, WriteDB: writer, Begin: "BEGIN IMMEDIATE", Read: reader, Fault: fault(filepath.Dir(file)), Space: space, Upkeep: checkpoint, Committed: note.keep,
 	}, opts)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, err)
@@ -138,7 +152,7 @@ func serve(ctx context.Context, file string, opts sqlstore.Options, space *reser
 	if err := syncDir(filepath.Dir(file)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &Store{DB: db}, nil
+	return &Store{DB: db, read: reader}, nil
 }
 
 // OpenReadOnly opens the store in dir to look at it, also while a server uses
@@ -147,6 +161,10 @@ func OpenReadOnly(ctx context.Context, dir string) (*Store, error) {
 	file := filepath.Join(dir, dataFile)
 	if _, err := os.Stat(file); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	last, err := readNewest(dir) // first: a server beside may go on
+	if err != nil {
+		return nil, err
 	}
 	reader, err := openReader(dsn(file, "mode=ro&"+pragmasRead))
 	if err != nil {
@@ -169,7 +187,21 @@ func OpenReadOnly(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, err)
 	}
-	return &Store{DB: db}, nil
+	return &Store{DB: db, last: last, read: reader}, nil
+}
+
+// Sound reads the whole file and reports what of it SQLite finds damaged: pages
+// that are no pages, indexes that do not fit their tables, values that their
+// columns do not take.
+func (s *Store) Sound(ctx context.Context) error {
+	var found string
+	if err := s.read.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&found); err != nil {
+		return fmt.Errorf("reading the whole store: %w", err)
+	}
+	if found != "ok" {
+		return fmt.Errorf("the store is damaged: %s: restore the newest backup", found)
+	}
+	return nil
 }
 
 // Close writes what still waits, closes the database and gives dir free.
@@ -183,7 +215,7 @@ func (s *Store) Close() error {
 		if s.Failure() == nil {
 			s.closed = errors.Join(s.closed, s.space.keepSome())
 		}
-		s.closed = errors.Join(s.closed, s.lock.Close())
+		s.closed = errors.Join(s.closed, s.note.close(), s.lock.Close())
 	})
 	return s.closed
 }

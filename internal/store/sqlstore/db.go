@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -52,6 +53,9 @@ type Dialect struct {
 	// Upkeep, unless nil, is called by the writer after each commit, when its
 	// updates have been answered. A Fatal error ends the store.
 	Upkeep func(context.Context, *sql.Conn) error
+	// Committed, unless nil, is told by the writer what the newest commit
+	// holds, when it is durable and before anybody hears of it.
+	Committed func(Newest)
 }
 
 // DB is a Store on one SQL database, whatever its dialect.
@@ -61,6 +65,7 @@ type DB struct {
 	write     *db.Queries // prepared on dialect.Write
 	read      *db.Queries // prepared on dialect.Read
 	log       tree        // the end of the log; only the writer goroutine touches it
+	mark      time.Time   // of the newest commit; likewise
 	postponed int         // how often upkeep gave way; likewise
 
 	mu      sync.RWMutex // held for reading while something is put into queue

@@ -165,6 +165,13 @@ type Record struct {
 	Principal string // whose access it is about
 }
 
+// Newest says what the newest commit of a store holds: how many entries the log
+// has, and the clock's mark. Neither ever goes back.
+type Newest struct {
+	Seq  int64
+	Mark time.Time
+}
+
 // Options are what a dialect needs beside its address. Each may be nil.
 type Options struct {
 	// Clock's mark is written with every commit; nil leaves the stored one.

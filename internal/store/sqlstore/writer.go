@@ -214,6 +214,9 @@ func (s *DB) attempt(updates []*update) (lost error) {
 	}
 	answers, err := s.transaction(updates)
 	if err == nil {
+		if s.dialect.Committed != nil {
+			s.dialect.Committed(Newest{Seq: s.log.head.Seq, Mark: s.mark})
+		}
 		for _, u := range updates {
 			for _, f := range u.after {
 				failpoint.Hit("store.hook.before")
@@ -369,7 +372,7 @@ func (s *DB) seal(grown bool) error {
 	ctx, now := context.Background(), time.Now()
 	if s.opts.Clock != nil {
 		mark := s.opts.Clock()
-		now = mark.At
+		now, s.mark = mark.At, mark.At
 		if _, err := s.write.PutMark(ctx, mark.At.UnixMicro(), mark.Boot, mark.Up.Microseconds()); err != nil {
 			return fmt.Errorf("keeping the clock's mark: %w", err)
 		}
