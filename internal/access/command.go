@@ -51,6 +51,9 @@ type RemoveFailed struct{ Reason string }
 type End struct {
 	By     string
 	Reason EndReason // EndReturned, EndRevoked or EndPolicy
+	// Since is when it ended, where that is on record already and only the grant
+	// itself does not say so yet; zero for now.
+	Since time.Time
 }
 
 // Extend lengthens the grant by the duration of an approved extension.

@@ -106,10 +106,17 @@ func end(r *Request, cmd End, f Facts) ([]Event, error) {
 	if g.State == Ending || g.State == Ended {
 		return nil, nil
 	}
-	if g.over(f.Now) {
+	at := f.Now
+	if !cmd.Since.IsZero() {
+		at = cmd.Since.UTC().Truncate(time.Millisecond)
+		if at.After(f.Now) || at.Before(r.CreatedAt) {
+			return nil, invalid("an end that lies ahead, or before the request")
+		}
+	}
+	if g.over(at) {
 		return ending(g, g.ExpiresAt, EndExpired, byClock, f), nil
 	}
-	return ending(g, f.Now, cmd.Reason, cmd.By, f), nil
+	return ending(g, at, cmd.Reason, cmd.By, f), nil
 }
 
 func extend(r *Request, cmd Extend, f Facts) ([]Event, error) {

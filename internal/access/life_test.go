@@ -58,3 +58,25 @@ func TestConnectorLife(t *testing.T) {
 	want(t, do(t, start(), Provisioned{}, late), "approved/activating")
 	want(t, do(t, start(), Tick{}, late), "approved/ending:expired")
 }
+
+// An end that is on record already is written down as of then, also when the
+// grant has run out meanwhile; never as of a time to come.
+//
+// Invariant: A2, A30
+func TestAnEndThatIsWrittenDownLater(t *testing.T) {
+	start := do(t, nil, Submit{ID: "req_1", GrantID: "grt_1", Content: content(autoTerms())}, facts(noon, town(), autoTerms()))
+	then := noon.Add(time.Minute)
+	for _, now := range []time.Time{then, start.Grant.ExpiresAt.Add(time.Hour)} {
+		r := do(t, start, End{By: "user:ada", Reason: EndRevoked, Since: then}, facts(now, town(), autoTerms()))
+		want(t, r, "approved/ended:revoked")
+		if !r.Grant.EndedAt.Equal(then) {
+			t.Errorf("at %v it ended at %v", now, r.Grant.EndedAt)
+		}
+	}
+	late := facts(start.Grant.ExpiresAt.Add(time.Hour), town(), autoTerms())
+	r := do(t, start, End{By: "user:ada", Reason: EndRevoked, Since: start.Grant.ExpiresAt}, late)
+	want(t, r, "approved/ended:expired")
+	for _, since := range []time.Time{noon.Add(-time.Millisecond), then.Add(time.Millisecond)} {
+		refused(t, start, End{By: "user:ada", Reason: EndRevoked, Since: since}, facts(then, town(), autoTerms()), CodeInvalidCommand)
+	}
+}

@@ -153,10 +153,10 @@ func (u *unit) tickBase(r *access.Request) error {
 	return err
 }
 
-// tick lets time act on r. What was revoked among many ends before anything
-// else: its start may have come, and its row not been written yet.
+// tick lets time act on r. What was revoked among many ended before anything
+// else: its start or its end may have come, and its row not been written yet.
 func (u *unit) tick(r *access.Request) (*access.Request, error) {
-	if s := u.b.sweeps.of(r); s != nil && u.now.Before(r.Grant.ExpiresAt) {
+	if s := u.b.sweeps.of(r); s != nil {
 		return u.sweepOne(s, r)
 	}
 	if at := r.Deadline(); at.IsZero() || at.After(u.now) {

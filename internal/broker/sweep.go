@@ -164,7 +164,7 @@ func (u *unit) sweepAll(accounts []string, resource, reason string, count int) (
 func (u *unit) sweepOne(s *sweep, r *access.Request) (*access.Request, error) {
 	by := *u
 	by.c = s.By
-	return by.run(r, access.End{By: s.By.Principal, Reason: s.why(r.Content.Requester)}, detail{reason: audit.Text{Digest: s.Digest}})
+	return by.run(r, access.End{By: s.By.Principal, Reason: s.why(r.Content.Requester), Since: s.At}, detail{reason: audit.Text{Digest: s.Digest}})
 }
 
 // sweepOn carries s out in the background. What goes wrong is tried again.

@@ -30,10 +30,22 @@ func (w *world) many() (scheduled broker.View) {
 // revokeMany revokes everything of ana.
 func (w *world) revokeMany() {
 	w.t.Helper()
+	w.revoked = time.Now().UTC().Truncate(time.Millisecond)
 	out, err := w.RevokeAll(context.Background(), as("user:ada"), "user:ana", "", "left", nil)
 	must(w.t, err)
 	if out.Count != 211 {
 		w.t.Fatalf("%d were revoked, want 211", out.Count)
+	}
+}
+
+// failEnds has ends fail after the next few.
+func (w *world) failEnds(after int64) {
+	var ends atomic.Int64
+	w.broken.update = func(class sqlstore.Class) error {
+		if class == sqlstore.Ends && ends.Add(1) > after {
+			return errors.New("not now")
+		}
+		return nil
 	}
 }
 
@@ -42,8 +54,8 @@ func (w *world) gone(t *testing.T, v broker.View) {
 	w.t.Helper()
 	w.due()
 	g := w.get("user:ana", v.ID).Grant
-	if g.State != "ended" || g.EndedReason == nil || *g.EndedReason != "revoked" {
-		w.t.Errorf("after it was revoked the grant is %s", g.State)
+	if g.State != "ended" || g.EndedReason == nil || *g.EndedReason != "revoked" || !g.EndedAt.Equal(w.revoked) {
+		w.t.Errorf("after it was revoked the grant is %s, since %v; want %v", g.State, g.EndedAt, w.revoked)
 	}
 	_, err := w.Issue(context.Background(), as("user:ana"), g.ID, "token", nil)
 	refused(t, err, "not_active")
@@ -73,18 +85,31 @@ func TestWhatIsRevokedAmongManyDoesNotStart(t *testing.T) {
 	t.Run("while the rows wait", func(t *testing.T) {
 		inWorld(t, func(w *world) {
 			v := w.many()
-			var ends atomic.Int64
-			w.broken.update = func(class sqlstore.Class) error {
-				if class == sqlstore.Ends && ends.Add(1) > 1 {
-					return errors.New("not now")
-				}
-				return nil
-			}
+			w.failEnds(1)
 			w.revokeMany()
 			time.Sleep(2 * time.Minute)
 			w.restart(false)
 			time.Sleep(time.Second)
 			w.gone(t, v)
 		})
+	})
+}
+
+// Whose own end came before their rows were written were revoked all the same,
+// at the instant of the revocation.
+//
+// Invariant: A2, A30
+func TestWhatIsRevokedAmongManyDidNotExpire(t *testing.T) {
+	inWorld(t, func(w *world) {
+		v := w.many()
+		w.failEnds(1)
+		w.revokeMany()
+		time.Sleep(20 * time.Minute)
+		w.restart(false)
+		time.Sleep(time.Second)
+		w.gone(t, v)
+		if n := len(w.entries("grant.ended")); n != 211 {
+			t.Errorf("%d ends are on record", n)
+		}
 	})
 }

@@ -36,6 +36,7 @@ type world struct {
 	*broker.Broker
 	notifiers  []string
 	connectors map[string]bool
+	revoked    time.Time // by revokeMany
 }
 
 // brokenStore lets a test fail what the store would do.
