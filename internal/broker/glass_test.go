@@ -10,6 +10,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/notify"
+	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 const withGlass = `max_duration: 1h, approve_within: 2h, break_glass: {max_duration: 20m, notify: [group:dba, resource.owners]}}`
@@ -239,6 +240,39 @@ func TestReviewersAreReminded(t *testing.T) {
 		time.Sleep(25 * time.Hour)
 		if next := w.jobs(); len(next) != 0 {
 			t.Errorf("left: %+v", next)
+		}
+	})
+}
+
+// A review that was due in a backup is due in what is restored from it, and its
+// reviewers are reminded there.
+//
+// Invariant: A36
+func TestReviewersAreRemindedAfterARestore(t *testing.T) {
+	withWorld(t, func(w *world) { w.notifiers = []string{"webhook"} }, func(w *world) {
+		ctx := context.Background()
+		w.breakable()
+		w.mustBreak("user:ana")
+		must(t, w.store.Update(ctx, sqlstore.Normal, func(tx *sqlstore.Tx) error {
+			_, err := broker.Restored(tx, api.Quarantine{}, time.Now().UTC().Truncate(time.Millisecond))
+			return err
+		}))
+		w.restart(true)
+		_, err := w.breakGlass("user:ana", time.Minute)
+		refused(t, err, "quarantined")
+		_, err = w.EndQuarantine(ctx, as("user:ada"), false)
+		must(t, err)
+		_, err = w.breakGlass("user:ana", time.Minute)
+		refused(t, err, "review_due")
+		time.Sleep(25 * time.Hour)
+		reminders := 0
+		for _, j := range w.jobs() {
+			if j.Notice == notify.ReviewDue && j.Again {
+				reminders++
+			}
+		}
+		if reminders != 1 {
+			t.Errorf("%d reminders a day after the restore", reminders)
 		}
 	})
 }

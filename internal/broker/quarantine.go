@@ -181,6 +181,23 @@ func (b *Broker) endRestored(ctx context.Context, c identity.Caller, f sqlstore.
 	}
 }
 
+// remindAgain queues the reminders of the reviews that are still due: they were
+// among the notices that Restored forgot.
+func (u *unit) remindAgain() error {
+	due, err := u.tx.Requests(sqlstore.RequestFilter{ReviewDue: true})
+	if err != nil {
+		return err
+	}
+	for _, r := range due {
+		for _, by := range u.b.cfg.Notifiers {
+			if err := u.remind(r.ID, by); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (u *unit) endQuarantine(out *api.QuarantineEnd, keepTokens bool) error {
 	q := u.b.quarantine.Load()
 	if q == nil {
@@ -200,6 +217,9 @@ func (u *unit) endQuarantine(out *api.QuarantineEnd, keepTokens bool) error {
 			}
 		}
 		out.Tokens, tokens = len(tokens), nil
+	}
+	if err := u.remindAgain(); err != nil {
+		return err
 	}
 	if err := u.tx.PutSetting(settingQuarantine, ""); err != nil {
 		return err
