@@ -269,3 +269,20 @@ func TestWhatHasLapsedIsListedAsExpired(t *testing.T) {
 		}
 	})
 }
+
+// A group that the requester loses before the last vote counts no more: the
+// catalog in force is asked with what they still have.
+//
+// Invariant: A7, A11
+func TestAGroupLostBeforeTheLastVoteDoesNotCount(t *testing.T) {
+	inWorld(t, func(w *world) {
+		rule := []string{`{name: two, when: 'resource.id == "orders"'`, `{name: two, when: 'resource.id == "orders" && "group:dev" in principal.groups'`}
+		w.change(rule...)
+		v := w.mustSubmit("user:ana", "write", time.Hour)
+		w.mustVote("user:bo", v, "approve")
+		w.change(append(rule, "{id: user:ana, groups: [group:dev],", "{id: user:ana, groups: [group:dba],", "{id: user:dee,", "{id: user:dee, groups: [group:dev],")...)
+		if got := w.mustVote("user:cy", v, "approve"); got.State != "denied" || got.DecidedBy != "system:policy" || got.Grant != nil {
+			t.Errorf("%s by %s", got.State, got.DecidedBy)
+		}
+	})
+}
