@@ -32,6 +32,7 @@ type Gateway struct {
 
 	upstreams  upstreams
 	assertions gateway.Assertions
+	scopes     policy.Parsed // of live grants
 
 	mu       sync.Mutex
 	listener *listener

@@ -77,7 +77,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		g.refuse(c, http.StatusMethodNotAllowed, "method_not_allowed", "Scopes allow "+strings.Join(methods, ", ")+" and nothing else.")
 		return
 	}
-	session, err := g.deps.Guard.Open(r.Context(), g.attempt(c, c.allow))
+	session, err := g.deps.Guard.Open(r.Context(), g.attempt(c, func(grant *live.Grant) error { return g.allow(c, grant) }))
 	if err != nil {
 		g.deny(c, err)
 		return
@@ -114,9 +114,10 @@ func (g *Gateway) record(c *call, why error) {
 }
 
 // allow is the scope check of one request.
-func (c *call) allow(grant *live.Grant) error {
-	scope, err := parseScope(grant.Scope)
-	if err != nil {
+func (g *Gateway) allow(c *call, grant *live.Grant) error {
+	parsed, err := g.scopes.Scope(Kind{}, grant.Scope)
+	scope, ok := parsed.(*Scope)
+	if err != nil || !ok {
 		return errors.New("the grant's scope cannot be read")
 	}
 	if !scope.allows(c.r.Method, c.target.segments) {
