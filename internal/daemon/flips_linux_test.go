@@ -113,7 +113,7 @@ func (s *server) flipped(t *testing.T, name string, at int64, bit byte) string {
 // Nothing says what else a store should hold: what was asked of a policy, the
 // effects that wait, answers kept for callers who ask again.
 var vouched = map[string]string{
-	"grants":      "SELECT id, version, state, requester, resource, grant_id, grant_state, starts_at, expires_at, json_extract(body, '$.grant'), json_extract(body, '$.reviews') FROM requests",
+	"grants":      "SELECT id, state, requester, resource, grant_id, grant_state, starts_at, expires_at, json_extract(body, '$.grant'), json_extract(body, '$.reviews') FROM requests",
 	"credentials": "SELECT hash, id, grant_id FROM credentials",
 	"tokens":      "SELECT id, hash, principal, expires_at FROM tokens",
 	"entries":     "SELECT seq, id, type, actor, request, grant_id, bytes FROM entries",

@@ -18,7 +18,7 @@ import (
 // its tree: the columns that queries select by, the parties, and the texts that
 // digests stand for. What is wrong with an entry is an *audit.Fault.
 func (t *Tx) VerifyBeside() error {
-	for _, step := range []func() error{t.verifyColumns, t.verifyLeaves, t.verifyParties, t.verifyTexts, t.verifyCatalogs} {
+	for _, step := range []func() error{t.verifyColumns, t.verifyRequests, t.verifyLeaves, t.verifyParties, t.verifyTexts, t.verifyCatalogs} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -75,6 +75,52 @@ func (b *beside) verify() error {
 		}
 	}
 	return nil
+}
+
+// verifyRequests compares the columns that requests are found by with their
+// bodies, which the record is compared with elsewhere.
+func (t *Tx) verifyRequests() error {
+	for from := ""; ; {
+		q := newQuery("SELECT id, version, state, requester, resource, created_at, deadline, grant_id, grant_state, starts_at, expires_at, body FROM requests")
+		q.where("id > ?", from)
+		q.tail("ORDER BY id", auditChunk)
+		ids, err := list(t, "reading the columns of the requests", q, func(rows *sql.Rows) (id string, err error) {
+			var version, created int64
+			var state, requester, resource, body string
+			var grant, grantState *string
+			var deadline, starts, expires *int64
+			if err := rows.Scan(&id, &version, &state, &requester, &resource, &created, &deadline, &grant, &grantState, &starts, &expires, &body); err != nil {
+				return "", err
+			}
+			r, err := decodeRequest("decoding request "+id, version, body)
+			if err != nil {
+				return "", err
+			}
+			same := id == r.ID && state == string(r.State) && requester == r.Content.Requester && resource == r.Content.Resource && created == millis(r.CreatedAt)
+			if at := r.Deadline(); at.IsZero() {
+				same = same && deadline == nil
+			} else {
+				same = same && deadline != nil && *deadline == millis(at)
+			}
+			if g := r.Grant; g == nil {
+				same = same && grant == nil
+			} else {
+				same = same && grant != nil && grantState != nil && starts != nil && expires != nil &&
+					*grant == g.ID && *grantState == string(g.State) && *starts == millis(g.StartsAt) && *expires == millis(g.ExpiresAt)
+			}
+			if !same {
+				return "", fmt.Errorf("the columns of request %s are not as its body says", id)
+			}
+			return id, nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(ids) < auditChunk {
+			return nil
+		}
+		from = ids[len(ids)-1]
+	}
 }
 
 // verifyLeaves compares each leaf with its hash in the tree.
