@@ -15,6 +15,11 @@ import (
 // make the first of them wait for all the others.
 const groupSize = 256
 
+// groupShare is how many places of a group Ends leave to Normal updates that
+// wait. They come last and cost the Ends next to nothing; without them whoever
+// asks for ends without end would keep everybody else from writing.
+const groupShare = 32
+
 // normalWait bounds how long a Normal update waits to be begun. Where the disk
 // is so slow, or so much comes, that it is not, its caller hears so at once
 // instead of waiting for ever. Ends wait as long as their callers do, and are
@@ -118,6 +123,20 @@ func (s *DB) next(wait bool) *update {
 	}
 }
 
+// fill takes what joins a group of n without waiting; nil when there is nothing.
+func (s *DB) fill(n int) *update {
+	if n >= groupSize-groupShare {
+		select {
+		case u := <-s.queue:
+			if u != nil { // else it is closed
+				return u
+			}
+		default:
+		}
+	}
+	return s.next(false)
+}
+
 // serve is the writer goroutine.
 func (s *DB) serve() {
 	var group []*update
@@ -138,7 +157,7 @@ func (s *DB) serve() {
 	for u := s.next(true); u != nil; u = s.next(true) {
 		group = append(group[:0], u)
 		for len(group) < groupSize {
-			more := s.next(false)
+			more := s.fill(len(group))
 			if more == nil {
 				break
 			}

@@ -439,3 +439,37 @@ func (s *suite) slowDisk() {
 		}
 	})
 }
+
+// crowdOfEnds: more ends at once than a group takes, again and again, do not
+// keep everybody else from writing: each group has room for some (A37).
+func (s *suite) crowdOfEnds() {
+	s.bubble(func() {
+		release, held := make(chan struct{}), make(chan error, 1)
+		go func() {
+			held <- s.store.Update(context.Background(), sqlstore.Normal, func(*sqlstore.Tx) error { <-release; return nil })
+		}()
+		synctest.Wait()
+		const many = 600 // more than two groups
+		var order []string
+		answers := make(chan error, many+1)
+		update := func(class sqlstore.Class, name string) {
+			answers <- s.store.Update(context.Background(), class, func(tx *sqlstore.Tx) error {
+				tx.AfterCommit(func() { order = append(order, name) })
+				return tx.PutSetting(name, "set")
+			})
+		}
+		for range many {
+			go update(sqlstore.Ends, "end")
+		}
+		go update(sqlstore.Normal, "normal")
+		synctest.Wait()
+		close(release)
+		s.must(<-held)
+		for range many + 1 {
+			s.must(<-answers)
+		}
+		if at := slices.Index(order, "normal"); at < 200 || at > 256 {
+			s.Errorf("the Normal update was committed after %d of %d ends", at, many)
+		}
+	})
+}

@@ -43,6 +43,7 @@ func Run(t *testing.T, open Open) {
 		{"group/goexit", (*suite).goexit},
 		{"group/close", (*suite).closing},
 		{"group/slow disk", (*suite).slowDisk},
+		{"group/crowd of ends", (*suite).crowdOfEnds},
 		{"views/snapshot", (*suite).snapshot},
 		{"views/read only", (*suite).readOnly},
 		{"jobs/order", (*suite).jobOrder},
