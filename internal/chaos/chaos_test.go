@@ -139,6 +139,8 @@ func name(point string) string {
 // TestKilledAnywhere kills the server at each failpoint and at random
 // instants, under load, and checks all that must hold then. A point that the
 // load does not reach is a failure of the test.
+//
+// Invariant: A1, A2, A4, A5, A7, A9, A10, A12, A20, A21, A23, A30, A34, A36
 func TestKilledAnywhere(t *testing.T) {
 	files, dir := site(t)
 	first := *seed
