@@ -67,7 +67,7 @@ func breakGlass(r Request, cmd Submit, f Facts) ([]Event, error) {
 	case f.IssuingOff:
 		return nil, issuingOff()
 	case f.OpenDuty != "":
-		return nil, refuse(CodeReviewDue, "The break-glass of %s has not been reviewed yet; have its reviewers look at it first, or ask in the ordinary way.", f.OpenDuty)
+		return nil, ReviewDue(f.OpenDuty)
 	case cmd.GrantID == "" || cmd.Person == "" || f.Directory == nil:
 		return nil, invalid("a break-glass came without an ID for its grant, a directory, or who answers for it")
 	case f.Current == nil || f.Current.Refusal != "" || f.Current.Terms.BreakGlass == nil || overCaps(c.Duration, c.Duration, f.Current.Terms) != "":
@@ -81,6 +81,11 @@ func breakGlass(r Request, cmd Submit, f Facts) ([]Event, error) {
 	}
 	g := newGrant(&r, cmd.GrantID, f)
 	return []Event{Submitted{Request: r}, GlassBroken{At: f.Now, Told: told, Person: cmd.Person}, RequestApproved{At: f.Now, By: byPolicy}, Granted{Grant: g}}, nil
+}
+
+// ReviewDue refuses to break glass while the review of a request is due.
+func ReviewDue(request string) *Error {
+	return refuse(CodeReviewDue, "The break-glass of %s has not been reviewed yet; have its reviewers look at it first, or ask in the ordinary way.", request)
 }
 
 // heard returns those of told whom the terms name and who have nothing to do

@@ -299,5 +299,12 @@ func TestDryRunOfBreakGlass(t *testing.T) {
 		if len(w.entries("break_glass.used")) != 0 {
 			t.Error("a dry run broke glass")
 		}
+		// What would be refused because of a review is said to be.
+		w.mustBreak("service:ci")
+		d, err = w.DryRun(context.Background(), as("user:ana"), s)
+		must(t, err)
+		if d.Decision != "refused" || d.Code != "review_due" {
+			t.Errorf("with a review that is due: %+v", d)
+		}
 	})
 }

@@ -44,6 +44,16 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 			return err
 		}
 		d := u.state.catalog.Evaluate(in)
+		if d.Refusal == nil && d.Terms.BreakGlass != nil {
+			duty, err := u.openDuty(u.state.catalog.Answerable(u.c.Principal))
+			if err != nil {
+				return err
+			}
+			if duty != "" {
+				why := access.ReviewDue(duty)
+				d = policy.Decision{Refusal: &policy.Refusal{Code: string(why.Code), Message: why.Message}, Explanation: why.Message}
+			}
+		}
 		decision = rehearse.Decision(d)
 		e := entry(audit.RequestCreated, "", map[string]any{"dry_run": true, "decision": decision.Decision, "duration": api.FormatDuration(s.Duration), "principal": c.Principal})
 		e.Resource, e.Scope, e.Outcome = s.Resource, in.Scope, audit.Allowed
