@@ -132,20 +132,31 @@ func (s *server) state(t *testing.T, r api.Request) string {
 //
 // Invariant: A1, A2
 func TestClockSetForward(t *testing.T) {
-	for name, restart := range map[string]func(*server){
-		"while it runs": func(*server) {},
-		"and it is killed": func(s *server) {
-			soon(t, "the mark is written", func() bool { return len(s.events("&type=grant.ended")) > 0 })
-			s.kill()
-		},
+	killed := func(s *server) {
+		soon(t, "the mark is written", func() bool { return len(s.events("&type=grant.ended")) > 0 })
+		s.kill()
+	}
+	for name, way := range map[string]struct {
+		ahead   time.Duration
+		restart func(*server)
+	}{
+		"an hour while it runs":       {time.Hour, func(*server) {}},
+		"an hour and it is killed":    {time.Hour, killed},
+		"ten years while it runs":     {10 * 365 * 24 * time.Hour, func(*server) {}},
+		"ten years and it is killed":  {10 * 365 * 24 * time.Hour, killed},
+		"half a minute while it runs": {30 * time.Second, func(*server) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := skewed(t)
-			r, token := s.pass(10 * time.Minute)
+			lives := 10 * time.Minute
+			if way.ahead < time.Minute {
+				lives = 20 * time.Second
+			}
+			r, token := s.pass(lives)
 			f := s.connect(token, "stream")
 			s.through(token, "GET", "open-api", "/x").is(200)
-			s.skew(time.Hour)
+			s.skew(way.ahead)
 			set := time.Now()
 			s.through(token, "GET", "open-api", "/x").is(401)
 			late := f.over(t).Sub(set)
@@ -153,11 +164,21 @@ func TestClockSetForward(t *testing.T) {
 			if late > 2*time.Second {
 				t.Errorf("the stream was cut %v after the clock was set", late)
 			}
-			restart(s)
+			way.restart(s)
 			s.skew(0)
+			back := time.Now()
 			if s.exitedNow() {
 				s.start()
+				back = time.Now()
 			}
+			soon(t, "readiness says that the clock is behind", func() bool {
+				a := s.call("", "GET", "/readyz", nil)
+				return a.status == 503 && strings.Contains(string(a.body), "the clock is")
+			})
+			if late := time.Since(back); late > 2*time.Second {
+				t.Errorf("readiness says so %v later", late)
+			}
+			s.call("user:cy", "POST", "/v1/requests", ask("open-api", "all", time.Minute)).is(503, "clock_skewed")
 			for range 3 {
 				s.through(token, "GET", "open-api", "/x").is(401)
 				s.call("user:cy", "POST", "/v1/grants/"+r.Grant.ID+"/credentials", nil).is(409)
@@ -166,7 +187,6 @@ func TestClockSetForward(t *testing.T) {
 			if state := s.state(t, r); state != "ended" {
 				t.Errorf("the grant is %s", state)
 			}
-			s.call("", "GET", "/readyz", nil).is(503, "not_ready") // and says that the clock is behind
 			s.verify()
 		})
 	}

@@ -111,9 +111,10 @@ func (s *server) flipped(t *testing.T, name string, at int64, bit byte) string {
 
 // vouched is what gives access and what ends it, who decided so, and the record.
 // Nothing says what else a store should hold: what was asked of a policy, the
-// effects that wait, answers kept for callers who ask again.
+// effects that wait, answers kept for callers who ask again. Of a body's names
+// the case is of no consequence.
 var vouched = map[string]string{
-	"grants":      "SELECT id, state, requester, resource, grant_id, grant_state, starts_at, expires_at, json_extract(body, '$.grant'), json_extract(body, '$.reviews') FROM requests",
+	"grants":      "SELECT id, state, requester, resource, grant_id, grant_state, starts_at, expires_at, lower(json_extract(body, '$.grant')), lower(json_extract(body, '$.reviews')) FROM requests",
 	"credentials": "SELECT hash, id, grant_id FROM credentials",
 	"tokens":      "SELECT id, hash, principal, expires_at FROM tokens",
 	"entries":     "SELECT seq, id, type, actor, request, grant_id, bytes FROM entries",
