@@ -33,6 +33,8 @@ type Request struct {
 	Explanation string          `json:"explanation"`
 	Grant       *Grant          `json:"grant"`
 	Actions     []string        `json:"actions"` // what the caller may do with it now
+	// Erased names the texts that were there and were erased: reason, ticket.
+	Erased []string `json:"erased,omitempty"`
 }
 
 // Stage is one step of an approval and who has approved in it.
@@ -52,6 +54,7 @@ type Review struct {
 	Comment  string    `json:"comment,omitempty"`
 	Duration *Duration `json:"duration,omitempty"`
 	At       Time      `json:"at"`
+	Erased   bool      `json:"erased,omitempty"` // there was a comment, and it was erased
 }
 
 // Policy is what decided.
@@ -402,4 +405,19 @@ type QuarantineEnd struct {
 	Grants   int `json:"grants"`   // that were live in the backup
 	Requests int `json:"requests"` // that waited in it
 	Tokens   int `json:"tokens"`   // API tokens
+}
+
+// ErasureRequest is the body of POST /v1/audit/erasures: one of Request and
+// Principal.
+type ErasureRequest struct {
+	Request   string `json:"request,omitempty" maxLength:"128"`
+	Principal string `json:"principal,omitempty" maxLength:"256"`
+	Reason    string `json:"reason" minLength:"1" maxLength:"4096"`
+}
+
+// Erasure says what was erased.
+type Erasure struct {
+	Texts    int `json:"texts"`
+	Requests int `json:"requests"` // whose texts were looked for
+	Replies  int `json:"replies"`  // kept answers of idempotent calls that were blanked
 }

@@ -56,6 +56,7 @@ const (
 	ServerStopped = "server.stopped"
 	ProtectionOff = "protection.off"     // a protection was turned off by a named setting
 	PossibleGap   = "audit.possible_gap" // after an unclean stop: batched entries of this window may be lost
+	TextErased    = "text.erased"        // personal texts were forgotten; their digests are in the details
 	Exported      = "audit.exported"     // somebody took entries out
 )
 
@@ -70,7 +71,7 @@ var types = []string{
 	CatalogChanged, CatalogExplained, CatalogBacktested, IssuingChanged, KeysRotated,
 	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
 	StoreRestored, QuarantineEnded,
-	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, Exported,
+	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, TextErased, Exported,
 }
 
 // Types returns every type that this version writes. A reader must take

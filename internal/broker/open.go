@@ -54,6 +54,9 @@ type Config struct {
 	// Health says why the store cannot take everything now; nil when it can.
 	// nil: not asked.
 	Health func() error
+	// Scrub overwrites what was deleted and is still in the store's journal.
+	// nil: nothing to be done.
+	Scrub func(context.Context) error
 	// Connectors names the kinds whose grants must be made real in a target.
 	Connectors map[string]bool
 	// Connect tells how to use a grant of a resource.
@@ -159,10 +162,10 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 		return false, err
 	}
 	b.issuing.Store(off != "off")
-	if err := b.loadQuarantine(tx); err != nil {
+	if err := b.loadCursorKey(tx); err != nil {
 		return false, err
 	}
-	if err := b.loadCursorKey(tx); err != nil {
+	if err := b.loadQuarantine(tx); err != nil {
 		return false, err
 	}
 	tokens, err := tx.Tokens("")

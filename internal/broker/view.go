@@ -33,6 +33,12 @@ func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
 	if v.Ticket, err = tx.Text(c.TicketDigest); err != nil {
 		return View{}, err
 	}
+	if c.ReasonDigest != "" && v.Reason == "" {
+		v.Erased = append(v.Erased, "reason")
+	}
+	if c.TicketDigest != "" && v.Ticket == "" {
+		v.Erased = append(v.Erased, "ticket")
+	}
 	if err := w.viewStages(tx, r, &v); err != nil {
 		return View{}, err
 	}
@@ -70,7 +76,7 @@ func (w who) viewStages(tx *sqlstore.Tx, r *access.Request, v *View) error {
 		if err != nil {
 			return err
 		}
-		shown := api.Review{ID: vote.ID, By: vote.By, Decision: string(vote.Decision), Comment: comment, At: api.TimeOf(vote.At)}
+		shown := api.Review{ID: vote.ID, By: vote.By, Decision: string(vote.Decision), Comment: comment, At: api.TimeOf(vote.At), Erased: vote.CommentDigest != "" && comment == ""}
 		if vote.Stage >= 0 && vote.Stage < len(stages) {
 			shown.Stage = stages[vote.Stage].Name
 		}

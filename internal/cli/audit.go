@@ -25,7 +25,7 @@ func (a *app) auditCmd() *cobra.Command {
 		Short:   "Read the record of all that happened",
 		Long:    "Audit reads the tamper-evident record: who did what, when, and whether it was allowed. It is for admins and auditors.",
 		Example: "  daypass audit list --resource orders-api\n  daypass audit tail\n  daypass audit export > audit.ndjson",
-	}, a.auditListCmd(), a.auditTailCmd(), a.auditExportCmd())
+	}, a.auditListCmd(), a.auditTailCmd(), a.auditExportCmd(), a.auditEraseCmd())
 }
 
 func auditFilters(cmd *cobra.Command, q *client.AuditQuery) {

@@ -72,6 +72,9 @@ func (a *app) showContent(s *screen, r *api.Request) {
 	if r.Ticket != "" {
 		s.field("ticket", "%s", r.Ticket)
 	}
+	for _, name := range r.Erased {
+		s.field(name, "%s", paint(grey, "(erased)"))
+	}
 }
 
 // showRequest prints a request with all that is known of it.
@@ -97,6 +100,9 @@ func (a *app) showRequest(r *api.Request) {
 		s.field("review", "%s by %s%s, %s", v.Decision, v.By, narrowed, a.when(v.At))
 		if v.Comment != "" {
 			s.field("", "%s", v.Comment)
+		}
+		if v.Erased {
+			s.field("", "%s", paint(grey, "(comment erased)"))
 		}
 	}
 	if r.Policy.Rule != "" {

@@ -137,7 +137,7 @@ func (d *Daemon) openBroker(ctx context.Context, senders []notify.Notifier) erro
 		Store: d.store, Clock: d.clock, Index: d.index, Keys: d.keys, AuditKey: key, Kinds: PolicyKinds(), PublicURL: d.cfg.PublicURL,
 		Limits: broker.Limits{RequestTTL: l.RequestTTL, MaxSkew: l.MaxSkew, RevocationBound: l.RevocationBound,
 			PendingResource: l.Pending.PerResource, PendingRequester: l.Pending.PerRequester},
-		Managed: d.cfg.Catalog != "", Notifiers: names, Log: d.log, Health: d.storeHealth, Connectors: connected(), Connect: d.connect,
+		Managed: d.cfg.Catalog != "", Notifiers: names, Log: d.log, Health: d.storeHealth, Scrub: d.store.Scrub, Connectors: connected(), Connect: d.connect,
 	})
 	if err != nil {
 		return err

@@ -16,11 +16,22 @@ type records interface {
 	Events(ctx context.Context, c identity.Caller, q broker.EventQuery) ([]api.Event, string, error)
 	Checkpoint(ctx context.Context, c identity.Caller) (api.Checkpoint, error)
 	Proof(ctx context.Context, c identity.Caller, event string) (api.Proof, error)
+	Erase(ctx context.Context, c identity.Caller, request, principal, why string) (api.Erasure, error)
 }
 
 const ndjson = "application/x-ndjson"
 
 func (s *server) auditRoutes() {
+	add(s, Route{
+		Method: "POST", Path: "/v1/audit/erasures", ID: "eraseTexts", Tag: "Audit",
+		Summary: "Erase personal text",
+		Text: "By an admin: the reason, ticket and comments of one request, or all that one person wrote and all on their requests. They are gone from the store for good; " +
+			"the record keeps salted digests, so every proof still holds. Backups, exports and notices that were taken before are not reached.",
+		Answers: []int{200}, Errors: []int{403, 404}, Example: `{"request":"req_a","reason":"asked for by the person"}`,
+	}, func(c *call, in *api.ErasureRequest) (api.Erasure, error) {
+		return s.Broker.Erase(c.ctx, c.caller, in.Request, in.Principal, in.Reason)
+	}, ok)
+
 	s.addRaw(Route{
 		Method: "GET", Path: "/v1/audit/events", ID: "listAuditEvents", Tag: "Audit",
 		Summary: "Read the record",

@@ -61,7 +61,7 @@ func approvedView(version int64) broker.View {
 // mutating are the calls that change something.
 var mutating = map[string]bool{
 	"Submit": true, "DryRun": true, "Review": true, "Cancel": true, "Issue": true, "Revoke": true, "Extend": true, "RevokeAll": true,
-	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true, "BacktestCatalog": true,
+	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true, "BacktestCatalog": true, "Erase": true,
 }
 
 func (f *fakeBroker) did(name string, arg any) error {
@@ -221,6 +221,10 @@ func (f *fakeBroker) Issuing(context.Context, identity.Caller) (api.Issuing, err
 
 func (f *fakeBroker) SetIssuing(_ context.Context, _ identity.Caller, on bool) (api.Issuing, error) {
 	return api.Issuing{Enabled: on}, f.did("SetIssuing", on)
+}
+
+func (f *fakeBroker) Erase(context.Context, identity.Caller, string, string, string) (api.Erasure, error) {
+	return api.Erasure{Texts: 1}, f.did("Erase", nil)
 }
 
 func (f *fakeBroker) Quarantine(context.Context, identity.Caller) (api.Quarantine, error) {

@@ -20,6 +20,7 @@ var bodies = map[string]string{
 	"createToken":      `{"ttl":"24h"}`,
 	"setIssuing":       `{"enabled":false}`,
 	"explainCatalog":   `{"principal":"user:ana","resource":"orders-api","role":"read","duration":"15m"}`,
+	"eraseTexts":       `{"principal":"user:ana","reason":"asked"}`,
 	"endQuarantine":    `{"keep_tokens":false}`,
 	"putCatalog":       `{"principals":[]}`,
 	"checkCatalog":     `{"principals":[]}`,

@@ -2,9 +2,12 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 // DataFile is the name of the database in the data folder.
@@ -59,3 +62,26 @@ func Sound(ctx context.Context, dir string) error {
 
 // SyncDir makes names that were put into dir, or taken out of it, last.
 func SyncDir(dir string) error { return syncDir(dir) }
+
+// Scrub writes the WAL into the database and cuts it to nothing, so that what
+// was deleted is not in it any more; in the database SQLite overwrites it
+// (secure_delete). It fails while a reader holds on to what was.
+func (s *Store) Scrub(ctx context.Context) error {
+	if s.lock == nil {
+		return sqlstore.ErrReadOnly
+	}
+	db, err := sql.Open("sqlite", dsn(filepath.Join(filepath.Dir(s.lock.Name()), dataFile), pragmasWrite))
+	if err != nil {
+		return fmt.Errorf("scrubbing the WAL: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	var busy, pages, moved int64
+	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	if err == nil && busy != 0 {
+		err = errors.New("a reader holds on to it")
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		return fmt.Errorf("scrubbing the WAL: %w", err)
+	}
+	return nil
+}

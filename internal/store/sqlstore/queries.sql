@@ -58,6 +58,21 @@ SELECT salt, body FROM texts WHERE digest = @digest;
 -- name: DeleteText :execrows
 DELETE FROM texts WHERE digest = @digest;
 
+-- name: TextsOf :many
+SELECT digest FROM texts WHERE subject = @subject;
+
+-- name: ReasonsOf :many
+SELECT reason_digest FROM entries WHERE request = @request AND reason_digest IS NOT NULL AND type <> 'text.erased';
+
+-- name: AllReplies :many
+SELECT principal, route, key, body FROM replies;
+
+-- name: BlankReply :execrows
+UPDATE replies SET status = @status, location = '', body = @body WHERE principal = @principal AND route = @route AND key = @key;
+
+-- name: ForgetJobErrors :execrows
+UPDATE jobs SET error = '' WHERE error <> '';
+
 -- name: DeleteTextsOf :execrows
 DELETE FROM texts WHERE subject = @subject;
 

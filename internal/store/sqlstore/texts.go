@@ -51,3 +51,49 @@ func (t *Tx) EraseTextsOf(subject string) (int, error) {
 	n, err := t.write("erasing texts", func() (int64, error) { return t.q.DeleteTextsOf(t.ctx, subject) })
 	return int(n), err
 }
+
+// TextsOf returns the digests of what a person wrote.
+func (t *Tx) TextsOf(subject string) ([]string, error) {
+	return read(t, "looking for texts", func() ([]string, error) { return t.q.TextsOf(t.ctx, subject) })
+}
+
+// ReasonsOf returns the digests of the texts that entries about a request have,
+// but for why an earlier erasure was.
+func (t *Tx) ReasonsOf(request string) ([]string, error) {
+	rows, err := read(t, "looking for texts of "+request, func() ([]*string, error) { return t.q.ReasonsOf(t.ctx, &request) })
+	var out []string
+	for _, d := range rows {
+		if d != nil {
+			out = append(out, *d)
+		}
+	}
+	return out, err
+}
+
+// BlankReplies puts another answer in the place of the kept ones that match,
+// and returns how many there were.
+func (t *Tx) BlankReplies(status int, body []byte, match func(principal string, body []byte) bool) (int, error) {
+	const act = "blanking kept answers"
+	rows, err := read(t, act, func() ([]db.AllRepliesRow, error) { return t.q.AllReplies(t.ctx) })
+	n := 0
+	for _, row := range rows {
+		if !match(row.Principal, row.Body) {
+			continue
+		}
+		n++
+		_, err := t.write(act, func() (int64, error) {
+			return t.q.BlankReply(t.ctx, db.BlankReplyParams{Status: int64(status), Body: body, Principal: row.Principal, Route: row.Route, Key: row.Key})
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+// ForgetJobErrors forgets what went wrong with jobs: a receiver may have
+// repeated what it was sent.
+func (t *Tx) ForgetJobErrors() error {
+	_, err := t.write("forgetting errors of jobs", func() (int64, error) { return t.q.ForgetJobErrors(t.ctx) })
+	return err
+}

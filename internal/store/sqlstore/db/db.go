@@ -24,8 +24,14 @@ func New(db DBTX) *Queries {
 func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	q := Queries{db: db}
 	var err error
+	if q.allRepliesStmt, err = db.PrepareContext(ctx, allReplies); err != nil {
+		return nil, fmt.Errorf("error preparing query AllReplies: %w", err)
+	}
 	if q.auditRowsStmt, err = db.PrepareContext(ctx, auditRows); err != nil {
 		return nil, fmt.Errorf("error preparing query AuditRows: %w", err)
+	}
+	if q.blankReplyStmt, err = db.PrepareContext(ctx, blankReply); err != nil {
+		return nil, fmt.Errorf("error preparing query BlankReply: %w", err)
 	}
 	if q.catalogVersionStmt, err = db.PrepareContext(ctx, catalogVersion); err != nil {
 		return nil, fmt.Errorf("error preparing query CatalogVersion: %w", err)
@@ -71,6 +77,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.eventLeafStmt, err = db.PrepareContext(ctx, eventLeaf); err != nil {
 		return nil, fmt.Errorf("error preparing query EventLeaf: %w", err)
+	}
+	if q.forgetJobErrorsStmt, err = db.PrepareContext(ctx, forgetJobErrors); err != nil {
+		return nil, fmt.Errorf("error preparing query ForgetJobErrors: %w", err)
 	}
 	if q.hashStmt, err = db.PrepareContext(ctx, hash); err != nil {
 		return nil, fmt.Errorf("error preparing query Hash: %w", err)
@@ -162,6 +171,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.putSettingStmt, err = db.PrepareContext(ctx, putSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query PutSetting: %w", err)
 	}
+	if q.reasonsOfStmt, err = db.PrepareContext(ctx, reasonsOf); err != nil {
+		return nil, fmt.Errorf("error preparing query ReasonsOf: %w", err)
+	}
 	if q.releaseJobsStmt, err = db.PrepareContext(ctx, releaseJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query ReleaseJobs: %w", err)
 	}
@@ -183,6 +195,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.textStmt, err = db.PrepareContext(ctx, text); err != nil {
 		return nil, fmt.Errorf("error preparing query Text: %w", err)
 	}
+	if q.textsOfStmt, err = db.PrepareContext(ctx, textsOf); err != nil {
+		return nil, fmt.Errorf("error preparing query TextsOf: %w", err)
+	}
 	if q.tokenStmt, err = db.PrepareContext(ctx, token); err != nil {
 		return nil, fmt.Errorf("error preparing query Token: %w", err)
 	}
@@ -203,9 +218,19 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 
 func (q *Queries) Close() error {
 	var err error
+	if q.allRepliesStmt != nil {
+		if cerr := q.allRepliesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing allRepliesStmt: %w", cerr)
+		}
+	}
 	if q.auditRowsStmt != nil {
 		if cerr := q.auditRowsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing auditRowsStmt: %w", cerr)
+		}
+	}
+	if q.blankReplyStmt != nil {
+		if cerr := q.blankReplyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing blankReplyStmt: %w", cerr)
 		}
 	}
 	if q.catalogVersionStmt != nil {
@@ -281,6 +306,11 @@ func (q *Queries) Close() error {
 	if q.eventLeafStmt != nil {
 		if cerr := q.eventLeafStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing eventLeafStmt: %w", cerr)
+		}
+	}
+	if q.forgetJobErrorsStmt != nil {
+		if cerr := q.forgetJobErrorsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing forgetJobErrorsStmt: %w", cerr)
 		}
 	}
 	if q.hashStmt != nil {
@@ -433,6 +463,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing putSettingStmt: %w", cerr)
 		}
 	}
+	if q.reasonsOfStmt != nil {
+		if cerr := q.reasonsOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing reasonsOfStmt: %w", cerr)
+		}
+	}
 	if q.releaseJobsStmt != nil {
 		if cerr := q.releaseJobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing releaseJobsStmt: %w", cerr)
@@ -466,6 +501,11 @@ func (q *Queries) Close() error {
 	if q.textStmt != nil {
 		if cerr := q.textStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing textStmt: %w", cerr)
+		}
+	}
+	if q.textsOfStmt != nil {
+		if cerr := q.textsOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing textsOfStmt: %w", cerr)
 		}
 	}
 	if q.tokenStmt != nil {
@@ -532,7 +572,9 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 type Queries struct {
 	db                    DBTX
 	tx                    *sql.Tx
+	allRepliesStmt        *sql.Stmt
 	auditRowsStmt         *sql.Stmt
+	blankReplyStmt        *sql.Stmt
 	catalogVersionStmt    *sql.Stmt
 	claimJobsStmt         *sql.Stmt
 	countCredentialsStmt  *sql.Stmt
@@ -548,6 +590,7 @@ type Queries struct {
 	deleteTokenStmt       *sql.Stmt
 	dueRequestsStmt       *sql.Stmt
 	eventLeafStmt         *sql.Stmt
+	forgetJobErrorsStmt   *sql.Stmt
 	hashStmt              *sql.Stmt
 	headStmt              *sql.Stmt
 	inputStmt             *sql.Stmt
@@ -578,6 +621,7 @@ type Queries struct {
 	putMarkStmt           *sql.Stmt
 	putReplyStmt          *sql.Stmt
 	putSettingStmt        *sql.Stmt
+	reasonsOfStmt         *sql.Stmt
 	releaseJobsStmt       *sql.Stmt
 	replyStmt             *sql.Stmt
 	requestStmt           *sql.Stmt
@@ -585,6 +629,7 @@ type Queries struct {
 	retryJobStmt          *sql.Stmt
 	settingStmt           *sql.Stmt
 	textStmt              *sql.Stmt
+	textsOfStmt           *sql.Stmt
 	tokenStmt             *sql.Stmt
 	tokensStmt            *sql.Stmt
 	tokensOfStmt          *sql.Stmt
@@ -596,7 +641,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
 		db:                    tx,
 		tx:                    tx,
+		allRepliesStmt:        q.allRepliesStmt,
 		auditRowsStmt:         q.auditRowsStmt,
+		blankReplyStmt:        q.blankReplyStmt,
 		catalogVersionStmt:    q.catalogVersionStmt,
 		claimJobsStmt:         q.claimJobsStmt,
 		countCredentialsStmt:  q.countCredentialsStmt,
@@ -612,6 +659,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteTokenStmt:       q.deleteTokenStmt,
 		dueRequestsStmt:       q.dueRequestsStmt,
 		eventLeafStmt:         q.eventLeafStmt,
+		forgetJobErrorsStmt:   q.forgetJobErrorsStmt,
 		hashStmt:              q.hashStmt,
 		headStmt:              q.headStmt,
 		inputStmt:             q.inputStmt,
@@ -642,6 +690,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		putMarkStmt:           q.putMarkStmt,
 		putReplyStmt:          q.putReplyStmt,
 		putSettingStmt:        q.putSettingStmt,
+		reasonsOfStmt:         q.reasonsOfStmt,
 		releaseJobsStmt:       q.releaseJobsStmt,
 		replyStmt:             q.replyStmt,
 		requestStmt:           q.requestStmt,
@@ -649,6 +698,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		retryJobStmt:          q.retryJobStmt,
 		settingStmt:           q.settingStmt,
 		textStmt:              q.textStmt,
+		textsOfStmt:           q.textsOfStmt,
 		tokenStmt:             q.tokenStmt,
 		tokensStmt:            q.tokensStmt,
 		tokensOfStmt:          q.tokensOfStmt,

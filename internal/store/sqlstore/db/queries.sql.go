@@ -9,6 +9,45 @@ import (
 	"context"
 )
 
+const allReplies = `-- name: AllReplies :many
+SELECT principal, route, key, body FROM replies
+`
+
+type AllRepliesRow struct {
+	Principal string
+	Route     string
+	Key       string
+	Body      []byte
+}
+
+func (q *Queries) AllReplies(ctx context.Context) ([]AllRepliesRow, error) {
+	rows, err := q.query(ctx, q.allRepliesStmt, allReplies)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AllRepliesRow
+	for rows.Next() {
+		var i AllRepliesRow
+		if err := rows.Scan(
+			&i.Principal,
+			&i.Route,
+			&i.Key,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditRows = `-- name: AuditRows :many
 SELECT e.seq, l.idx, l.first_seq, l.count, e.hash, e.bytes
 FROM entries AS e JOIN leaves AS l ON l.idx = e.leaf
@@ -52,6 +91,32 @@ func (q *Queries) AuditRows(ctx context.Context, firstSeq int64, lim int64) ([]A
 		return nil, err
 	}
 	return items, nil
+}
+
+const blankReply = `-- name: BlankReply :execrows
+UPDATE replies SET status = $1, location = '', body = $2 WHERE principal = $3 AND route = $4 AND key = $5
+`
+
+type BlankReplyParams struct {
+	Status    int64
+	Body      []byte
+	Principal string
+	Route     string
+	Key       string
+}
+
+func (q *Queries) BlankReply(ctx context.Context, arg BlankReplyParams) (int64, error) {
+	result, err := q.exec(ctx, q.blankReplyStmt, blankReply,
+		arg.Status,
+		arg.Body,
+		arg.Principal,
+		arg.Route,
+		arg.Key,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const catalogVersion = `-- name: CatalogVersion :one
@@ -318,6 +383,18 @@ func (q *Queries) EventLeaf(ctx context.Context, id string) (EventLeafRow, error
 		&i.Count,
 	)
 	return i, err
+}
+
+const forgetJobErrors = `-- name: ForgetJobErrors :execrows
+UPDATE jobs SET error = '' WHERE error <> ''
+`
+
+func (q *Queries) ForgetJobErrors(ctx context.Context) (int64, error) {
+	result, err := q.exec(ctx, q.forgetJobErrorsStmt, forgetJobErrors)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const hash = `-- name: Hash :one
@@ -961,6 +1038,33 @@ func (q *Queries) PutSetting(ctx context.Context, name string, value string) (in
 	return result.RowsAffected()
 }
 
+const reasonsOf = `-- name: ReasonsOf :many
+SELECT reason_digest FROM entries WHERE request = $1 AND reason_digest IS NOT NULL AND type <> 'text.erased'
+`
+
+func (q *Queries) ReasonsOf(ctx context.Context, request *string) ([]*string, error) {
+	rows, err := q.query(ctx, q.reasonsOfStmt, reasonsOf, request)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []*string
+	for rows.Next() {
+		var reason_digest *string
+		if err := rows.Scan(&reason_digest); err != nil {
+			return nil, err
+		}
+		items = append(items, reason_digest)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const releaseJobs = `-- name: ReleaseJobs :execrows
 UPDATE jobs SET due_at = run_at WHERE due_at <> run_at
 `
@@ -1083,6 +1187,33 @@ func (q *Queries) Text(ctx context.Context, digest string) (TextRow, error) {
 	var i TextRow
 	err := row.Scan(&i.Salt, &i.Body)
 	return i, err
+}
+
+const textsOf = `-- name: TextsOf :many
+SELECT digest FROM texts WHERE subject = $1
+`
+
+func (q *Queries) TextsOf(ctx context.Context, subject string) ([]string, error) {
+	rows, err := q.query(ctx, q.textsOfStmt, textsOf, subject)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var digest string
+		if err := rows.Scan(&digest); err != nil {
+			return nil, err
+		}
+		items = append(items, digest)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const token = `-- name: Token :one
