@@ -57,7 +57,7 @@ func (b *Broker) Erase(ctx context.Context, c identity.Caller, request, principa
 }
 
 // textsOf collects the digests of a request, or of all that a person wrote and
-// of all their requests.
+// of all their requests. None of these may still wait for reviewers.
 func (u *unit) textsOf(request, principal string) (digests, ids []string, err error) {
 	var rows []*access.Request
 	if request != "" {
@@ -87,6 +87,12 @@ func (u *unit) textsOf(request, principal string) (digests, ids []string, err er
 		}
 	}
 	for _, r := range rows {
+		if r, err = u.tick(r); err != nil {
+			return nil, nil, err
+		}
+		if r.TakesVotes() {
+			return nil, nil, stillRead(r.ID)
+		}
 		ids = append(ids, r.ID)
 		digests = append(digests, r.Content.ReasonDigest, r.Content.TicketDigest)
 		for _, v := range r.Reviews {
@@ -101,6 +107,12 @@ func (u *unit) textsOf(request, principal string) (digests, ids []string, err er
 	slices.Sort(digests)
 	digests = slices.DeleteFunc(slices.Compact(digests), func(d string) bool { return d == "" })
 	return digests, ids, nil
+}
+
+// stillRead refuses to take away the words that reviewers are to decide on, or
+// are to look back at: whoever erased them could have them vote blind.
+func stillRead(request string) *Error {
+	return &Error{Kind: Conflict, Code: "still_in_review", Message: "Reviewers still have to read " + request + "; have it decided or cancelled, or its break-glass reviewed, and erase then."}
 }
 
 func (u *unit) erase(out *api.Erasure, digests, ids []string, request, principal, why string) error {

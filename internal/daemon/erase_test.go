@@ -33,6 +33,15 @@ func TestErasedTextIsGone(t *testing.T) {
 		s.call("user:ana", "POST", "/v1/requests", body, "Idempotency-Key", fmt.Sprint("r", i)).is(403)
 		reqs = append(reqs, r)
 	}
+	open := s.call("user:ana", "POST", "/v1/requests", m{"resource": "orders-api", "role": "write", "duration": "5m", "reason": "for reviewers to read", "ticket": "CHG-2"}).is(202).request()
+	for _, what := range []m{{"request": open.ID}, {"principal": "user:ana"}} {
+		what["reason"] = "before anybody reads it"
+		s.call("user:ada", "POST", "/v1/audit/erasures", what).is(409, "still_in_review")
+	}
+	if r := s.call("user:bo", "GET", "/v1/requests/"+open.ID, nil).is(200).request(); r.Reason == "" || len(r.Erased) != 0 {
+		t.Errorf("reviewers are shown %+v", r)
+	}
+	s.call("user:ana", "POST", "/v1/requests/"+open.ID+"/cancel", m{}).is(200)
 	other := s.call("user:dan", "POST", "/v1/requests", m{"resource": "orders-api", "role": "write", "duration": "5m", "reason": "what stays", "ticket": "CHG-1"}, "Idempotency-Key", "o").is(202).request()
 	g, _ := s.pass(time.Minute)
 	s.call("user:cy", "POST", "/v1/grants/"+g.Grant.ID+"/revoke", m{"reason": "done with it"}).is(200)

@@ -198,6 +198,7 @@ var titles = map[string]string{
 	"self_approval":          "Nobody approves their own access",
 	"stage_not_open":         "That stage is not open",
 	"stopping":               "The server is stopping",
+	"still_in_review":        "Reviewers still have to read it",
 	"storage_full":           "The disk is nearly full",
 	"storage_slow":           "The disk does not keep up",
 	"timeout":                "Took too long",
