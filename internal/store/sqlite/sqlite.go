@@ -37,10 +37,11 @@ const (
 	readers = 4
 	// No checkpoints by themselves: see checkpoint. Afterwards the WAL is cut
 	// back to as much as it holds between two of them, so that on a full disk
-	// it can be written over in place.
+	// it can be written over in place. The cache (16 MiB) holds what a commit of
+	// hundreds of ends changes: what does not fit is written twice.
 	pragmasCommon = "_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_pragma=temp_store(MEMORY)"
 	pragmasWrite  = pragmasCommon + "&_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
-		"&_pragma=wal_autocheckpoint(0)&_pragma=journal_size_limit(4194304)&_pragma=secure_delete(1)"
+		"&_pragma=wal_autocheckpoint(0)&_pragma=journal_size_limit(4194304)&_pragma=secure_delete(1)&_pragma=cache_size(-16384)"
 	pragmasRead = pragmasCommon + "&_pragma=query_only(1)"
 )
 

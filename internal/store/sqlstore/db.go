@@ -62,11 +62,12 @@ type Dialect struct {
 type DB struct {
 	dialect   Dialect
 	opts      Options
-	write     *db.Queries // prepared on dialect.Write
-	read      *db.Queries // prepared on dialect.Read
-	log       tree        // the end of the log; only the writer goroutine touches it
-	mark      time.Time   // of the newest commit; likewise
-	postponed int         // how often upkeep gave way; likewise
+	write     *db.Queries          // prepared on dialect.Write
+	read      *db.Queries          // prepared on dialect.Read
+	log       tree                 // the end of the log; only the writer goroutine touches it
+	mark      time.Time            // of the newest commit; likewise
+	postponed int                  // how often upkeep gave way; likewise
+	frame     map[string]*sql.Stmt // BEGIN, COMMIT and their like, prepared; likewise
 
 	mu      sync.RWMutex // held for reading while something is put into queue
 	closed  bool
@@ -85,7 +86,7 @@ const queueSize = 1024
 // New begins to serve a database whose schema is current. It owns the
 // dialect's connections from then on, also when it fails.
 func New(ctx context.Context, d Dialect, opts Options) (*DB, error) {
-	s := &DB{dialect: d, opts: opts, queue: make(chan *update, queueSize), ends: make(chan *update, queueSize), stopped: make(chan struct{})}
+	s := &DB{dialect: d, opts: opts, frame: map[string]*sql.Stmt{}, queue: make(chan *update, queueSize), ends: make(chan *update, queueSize), stopped: make(chan struct{})}
 	if err := s.begin(ctx); err != nil {
 		return nil, errors.Join(err, s.closeConnections())
 	}
@@ -195,6 +196,9 @@ func (s *DB) closeConnections() error {
 		if q != nil {
 			errs = append(errs, q.Close())
 		}
+	}
+	for _, stmt := range s.frame {
+		errs = append(errs, stmt.Close())
 	}
 	errs = append(errs, s.dialect.Read.Close())
 	if s.dialect.Write != nil {

@@ -320,7 +320,7 @@ func (s *DB) transaction(updates []*update) (answers []error, err error) {
 	before, wrote := s.log.head, false
 	answers = make([]error, len(updates))
 	for i, u := range updates {
-		w, err := s.step(u, &answers[i])
+		w, err := s.step(u, &answers[i], len(updates) == 1)
 		if err != nil {
 			return nil, err
 		}
@@ -345,11 +345,14 @@ func (s *DB) transaction(updates []*update) (answers []error, err error) {
 	return answers, nil
 }
 
-// step runs one update under a savepoint. An error means that the whole
-// transaction is lost.
-func (s *DB) step(u *update, answer *error) (wrote bool, err error) {
-	if err := s.exec("SAVEPOINT one"); err != nil {
-		return false, fmt.Errorf("setting a savepoint: %w", err)
+// step runs one update, under a savepoint unless it is alone in its
+// transaction: then, when it fails, that is rolled back because nothing was
+// written. An error means that the whole transaction is lost.
+func (s *DB) step(u *update, answer *error, alone bool) (wrote bool, err error) {
+	if !alone {
+		if err := s.exec("SAVEPOINT one"); err != nil {
+			return false, fmt.Errorf("setting a savepoint: %w", err)
+		}
 	}
 	failpoint.Hit("store.update.before")
 	log := s.log
@@ -362,14 +365,18 @@ func (s *DB) step(u *update, answer *error) (wrote bool, err error) {
 	if *answer != nil {
 		s.log, t.wrote, t.after = log, false, nil
 		failpoint.Hit("store.undo.before")
-		if err := s.exec("ROLLBACK TO one"); err != nil {
-			return false, fmt.Errorf("rolling one update back: %w", err)
+		if !alone {
+			if err := s.exec("ROLLBACK TO one"); err != nil {
+				return false, fmt.Errorf("rolling one update back: %w", err)
+			}
 		}
 	}
 	u.after = t.after
 	failpoint.Hit("store.update.after")
-	if err := s.exec("RELEASE one"); err != nil {
-		return false, fmt.Errorf("releasing a savepoint: %w", err)
+	if !alone {
+		if err := s.exec("RELEASE one"); err != nil {
+			return false, fmt.Errorf("releasing a savepoint: %w", err)
+		}
 	}
 	failpoint.Hit("store.release.after")
 	return t.wrote, nil
@@ -421,7 +428,18 @@ func (s *DB) seal(grown bool) error {
 	return nil
 }
 
+// exec runs one of the few statements that frame the writer's work. Each is
+// prepared when it is first needed: there are several in every update.
 func (s *DB) exec(statement string) error {
-	_, err := s.dialect.Write.ExecContext(context.Background(), statement)
+	ctx := context.Background()
+	stmt := s.frame[statement]
+	if stmt == nil {
+		var err error
+		if stmt, err = s.dialect.Write.PrepareContext(ctx, statement); err != nil {
+			return err
+		}
+		s.frame[statement] = stmt
+	}
+	_, err := stmt.ExecContext(ctx)
 	return err
 }
