@@ -26,6 +26,7 @@ const (
 type recorder struct {
 	b     *Broker
 	queue chan queued
+	wake  chan struct{} // somebody waits, or a batch is full; all else waits for the next flush
 	stop  chan struct{}
 	done  chan struct{}
 	once  sync.Once
@@ -47,7 +48,7 @@ type countKey struct{ kind, source, channel, what string }
 const countKeys = 1000
 
 func newRecorder(b *Broker) *recorder {
-	return &recorder{b: b, queue: make(chan queued, backlog), stop: make(chan struct{}), done: make(chan struct{}), counts: map[countKey]int{}}
+	return &recorder{b: b, queue: make(chan queued, backlog), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), counts: map[countKey]int{}}
 }
 
 // Record makes an entry durable: at once and before it returns when durable is
@@ -75,22 +76,25 @@ func (r *recorder) record(ctx context.Context, e *audit.Entry, principal string,
 		answer = make(chan error, 1)
 		q.done = answer
 	}
-	unavailable := &Error{Kind: Unavailable, Code: "audit_unavailable", Message: "The audit log takes no entries now, so nothing is allowed. Try again in a moment.", RetryAfter: time.Second}
+	select {
+	case <-r.stop:
+		return unrecorded()
+	default:
+	}
+	if !durable && r.offer(q) {
+		return nil
+	}
 	timer := time.NewTimer(recordWait)
 	defer timer.Stop()
 	select {
-	case <-r.stop:
-		return unavailable
-	default:
-	}
-	select {
 	case r.queue <- q:
+		r.call(durable)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return unavailable
+		return unrecorded()
 	case <-r.stop:
-		return unavailable
+		return unrecorded()
 	}
 	if !durable {
 		return nil
@@ -98,13 +102,41 @@ func (r *recorder) record(ctx context.Context, e *audit.Entry, principal string,
 	select {
 	case err := <-answer:
 		if err != nil {
-			return unavailable
+			return unrecorded()
 		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return unavailable
+		return unrecorded()
+	}
+}
+
+func unrecorded() error {
+	return &Error{Kind: Unavailable, Code: "audit_unavailable", Message: "The audit log takes no entries now, so nothing is allowed. Try again in a moment.", RetryAfter: time.Second}
+}
+
+// offer queues an entry that nobody waits for if there is room, as there
+// nearly always is.
+func (r *recorder) offer(q queued) bool {
+	select {
+	case r.queue <- q:
+		r.call(false)
+		return true
+	default:
+		return false
+	}
+}
+
+// call wakes the writer for an entry just queued if it must not sleep until the
+// next flush.
+func (r *recorder) call(now bool) {
+	if !now && len(r.queue) < flushSize {
+		return
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is on its way, and will find this entry too
 	}
 }
 
@@ -136,22 +168,22 @@ func (r *recorder) run() {
 	defer minute.Stop()
 	var batch []queued
 	for {
-		queue := r.queue
+		wake := r.wake
 		if len(batch) >= flushSize {
-			queue = nil // a full disk: what comes now waits, and is refused in the end
+			wake = nil // a full disk: what comes now waits, and is refused in the end
 		}
 		select {
-		case q := <-queue:
-			batch = r.drain(append(batch, q))
-			if len(batch) >= flushSize || waitedFor(batch) {
-				batch = r.write(batch)
-				flush.Reset(flushEvery)
+		case <-wake:
+			if batch = r.drain(batch); len(batch) < flushSize && !waitedFor(batch) {
+				continue
 			}
+			batch = r.turn(batch)
+			flush.Reset(flushEvery)
 		case <-flush.C:
-			batch = r.write(batch)
+			batch = r.turn(r.drain(batch))
 			flush.Reset(flushEvery)
 		case <-minute.C:
-			if queue != nil { // else they go on being counted
+			if wake != nil { // else they go on being counted
 				batch = r.summaries(batch)
 			}
 		case <-r.stop:
@@ -159,6 +191,14 @@ func (r *recorder) run() {
 			return
 		}
 	}
+}
+
+// turn writes a batch. Among those behind it may be some whose call was
+// answered with this one: they are looked at next.
+func (r *recorder) turn(batch []queued) []queued {
+	batch = r.write(batch)
+	r.call(len(r.queue) > 0)
+	return batch
 }
 
 // finish writes all that still waits. A full disk may have room again by the

@@ -1,9 +1,11 @@
 package httpkind
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -484,5 +486,42 @@ func TestMalformedBodiesAreBrokenOff(t *testing.T) {
 		if g != "POST /a whole:false" {
 			t.Errorf("the upstream read %s", g)
 		}
+	}
+}
+
+func TestASlowAnswerOfKnownLengthIsPassedOnPieceByPiece(t *testing.T) {
+	seen := make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "2")
+		_, _ = io.WriteString(w, "a")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-seen:
+			_, _ = io.WriteString(w, "b")
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(up.Close)
+	s := newSite(t, up.URL, siteOptions{})
+	_, token := s.grant(`{"methods":["GET"],"paths":["/**"]}`, time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/slow"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := s.client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var first [1]byte
+	if _, err := io.ReadFull(res.Body, first[:]); err != nil || first[0] != 'a' {
+		t.Fatalf("the first piece: %q, %v; it must not wait for the second", first, err)
+	}
+	close(seen)
+	if rest, err := io.ReadAll(res.Body); err != nil || string(rest) != "b" {
+		t.Fatalf("the rest: %q, %v", rest, err)
 	}
 }

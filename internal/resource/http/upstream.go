@@ -38,6 +38,11 @@ type upstreams struct {
 	catalog *policy.Catalog // the one that all was last compared with
 }
 
+// dawdling is how long bytes of an answer of known length may wait for more of
+// it, so that a short one leaves in a single write. Event streams and answers
+// of unknown length wait for nothing: the proxy flushes each piece of them.
+const dawdling = 5 * time.Millisecond
+
 // upstream is one resource's service.
 type upstream struct {
 	config *Config
@@ -125,7 +130,7 @@ func (g *Gateway) newUpstream(c *Config, dialContext resource.DialFunc) *upstrea
 	up.proxy = &httputil.ReverseProxy{
 		Rewrite:        func(p *httputil.ProxyRequest) { g.rewrite(p, up) },
 		Transport:      up,
-		FlushInterval:  -1,
+		FlushInterval:  dawdling,
 		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		BufferPool:     &buffers,
 		ModifyResponse: g.modifyResponse,
