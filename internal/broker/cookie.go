@@ -54,10 +54,11 @@ func (b *Broker) Logout(ctx context.Context, cookie string) error {
 	}
 	check := b.cfg.Index.Check(live.Hash(hash))
 	b.cfg.Index.EndCredential(live.Hash(hash))
-	if check.Grant == nil || check.Credential == nil {
+	grant, cred := check.Grant(), check.Credential()
+	if grant == nil {
 		return nil // it was over already
 	}
-	return b.do(ctx, grantee(proof{grant: check.Grant}), sqlstore.Ends, func(u *unit) error {
+	return b.do(ctx, grantee(proof{grant: grant}), sqlstore.Ends, func(u *unit) error {
 		err := u.tx.DeleteCredential(hash)
 		if errors.Is(err, sqlstore.ErrNotFound) {
 			return nil
@@ -65,9 +66,9 @@ func (b *Broker) Logout(ctx context.Context, cookie string) error {
 		if err != nil {
 			return err
 		}
-		e := entry(audit.TokenRevoked, "", map[string]any{"what": "browser login", "jti": check.Credential.ID})
-		e.Request, e.Grant, e.Resource, e.Outcome = check.Grant.Request, check.Grant.ID, check.Grant.Resource, audit.Allowed
-		return u.append(e, check.Grant.Principal)
+		e := entry(audit.TokenRevoked, "", map[string]any{"what": "browser login", "jti": cred.ID})
+		e.Request, e.Grant, e.Resource, e.Outcome = grant.Request, grant.ID, grant.Resource, audit.Allowed
+		return u.append(e, grant.Principal)
 	})
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -107,15 +108,15 @@ func (b *Broker) action(r *policy.Resource, q *Question) (policy.Scope, error) {
 func (b *Broker) covering(r *policy.Resource, subject string, action policy.Scope) *live.Grant {
 	incarnation := b.Incarnation(r.ID)
 	var not *byte // the scope that was looked at last, and does not cover it
-	return b.cfg.Index.Held(subject, r.ID, func(g *live.Grant) bool {
-		if g.Incarnation != incarnation || len(g.Scope) == 0 || &g.Scope[0] == not {
+	return b.cfg.Index.Held(subject, r.ID, func(of string, text json.RawMessage) bool {
+		if of != incarnation || len(text) == 0 || &text[0] == not {
 			return false
 		}
-		scope, err := b.scopes.Scope(r.Kind, g.Scope)
+		scope, err := b.scopes.Scope(r.Kind, text)
 		if err == nil && scope.Covers(action) {
 			return true
 		}
-		not = &g.Scope[0]
+		not = &text[0]
 		return false
 	})
 }

@@ -92,13 +92,17 @@ func (b *Broker) prove(token string, accept func(resource string) bool) (proof, 
 			return proof{}, "malformed"
 		}
 		check := b.cfg.Index.Check(live.Hash(hash))
-		if check.State != live.Live || check.Credential.Kind != live.KindToken {
+		if check.State != live.Live {
 			return proof{}, check.State.String()
 		}
-		if !accept(check.Grant.Resource) {
+		grant, cred := check.Grant(), check.Credential()
+		if cred.Kind != live.KindToken {
+			return proof{}, check.State.String()
+		}
+		if !accept(grant.Resource) {
 			return proof{}, "another resource"
 		}
-		return proof{grant: check.Grant, cred: check.Credential}, ""
+		return proof{grant: grant, cred: cred}, ""
 	}
 	claims, err := b.cfg.Keys.Verify(token, credential.VerifyOptions{Issuer: b.cfg.PublicURL, AcceptAudience: accept, Type: credential.TypeAccessToken, Now: now})
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/identity"
-	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -141,8 +140,8 @@ func (u *unit) sweepAll(accounts []string, resource, reason string, count int) (
 		return nil, err
 	}
 	err = u.putSweeps(append(all, s), func() {
-		u.b.cfg.Index.EndAll(func(g *live.Grant) (string, bool) {
-			return string(s.why(g.Principal)), s.names(g.Principal, g.Resource)
+		u.b.cfg.Index.EndAll(func(principal, resource string) (string, bool) {
+			return string(s.why(principal)), s.names(principal, resource)
 		}, s.At)
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ func (g *Guard) check(ctx context.Context, a Attempt) (*live.Grant, *Denial) {
 	}
 	c.Credential.MarkUsed()
 	if again := g.index.Check(c.Credential.Hash); again.State != live.Live { // it ended while that was written
-		return nil, g.deny(ctx, a, again, "", ended(again))
+		return nil, g.deny(ctx, a, useOf(again), "", ended(useOf(again)))
 	}
 	return c.Grant, nil
 }

@@ -84,17 +84,27 @@ func (g *Guard) open(ctx context.Context, a Attempt) (*Session, *Denial) {
 	if again := g.index.Check(c.Credential.Hash); again.State != live.Live {
 		s.end(again.Reason)
 		s.drop()
-		return nil, g.deny(ctx, a, again, s.ID, ended(again))
+		return nil, g.deny(ctx, a, useOf(again), s.ID, ended(useOf(again)))
 	}
 	return s, nil
 }
 
+// use is a check with the views of what was checked, which cost something to
+// make.
+type use struct {
+	live.Check
+	Grant      *live.Grant
+	Credential *live.Credential
+}
+
+func useOf(c live.Check) use { return use{Check: c, Grant: c.Grant(), Credential: c.Credential()} }
+
 // authenticate finds the live grant of the attempt's credential, for the
 // attempt's resource.
-func (g *Guard) authenticate(ctx context.Context, a Attempt) (live.Check, *Denial) {
-	anonymous := func(why string) (live.Check, *Denial) {
+func (g *Guard) authenticate(ctx context.Context, a Attempt) (use, *Denial) {
+	anonymous := func(why string) (use, *Denial) {
 		g.rec.CountDenied(a.IP, a.channel(), why)
-		return live.Check{}, &Denial{Status: Unauthenticated, Why: why}
+		return use{}, &Denial{Status: Unauthenticated, Why: why}
 	}
 	if a.Secret == "" {
 		return anonymous(WhyNoToken)
@@ -103,7 +113,7 @@ func (g *Guard) authenticate(ctx context.Context, a Attempt) (live.Check, *Denia
 	if err != nil {
 		return anonymous(WhyMalformed)
 	}
-	c := g.index.Check(live.Hash(hash))
+	c := useOf(g.index.Check(live.Hash(hash)))
 	switch {
 	case c.State == live.Unknown, c.Credential.Kind != kindOf(a.Prefix):
 		return anonymous(WhyUnknown)
@@ -113,16 +123,16 @@ func (g *Guard) authenticate(ctx context.Context, a Attempt) (live.Check, *Denia
 		// Whoever fronts this resource learns nothing of the other one.
 		d := &Denial{Status: Unauthenticated, Why: WhyWrongResource}
 		if c.State != live.Live {
-			return live.Check{}, g.denyStale(ctx, a, c, d)
+			return use{}, g.denyStale(ctx, a, c, d)
 		}
-		return live.Check{}, g.deny(ctx, a, c, "", d)
+		return use{}, g.deny(ctx, a, c, "", d)
 	case c.State != live.Live:
-		return live.Check{}, g.denyStale(ctx, a, c, ended(c))
+		return use{}, g.denyStale(ctx, a, c, ended(c))
 	}
 	return c, nil
 }
 
-func ended(c live.Check) *Denial {
+func ended(c use) *Denial {
 	if c.State == live.NotYet {
 		return &Denial{Status: Unauthenticated, Why: WhyNotYet, Grant: c.Grant}
 	}
@@ -130,7 +140,7 @@ func ended(c live.Check) *Denial {
 }
 
 // deny records a denial of somebody known.
-func (g *Guard) deny(ctx context.Context, a Attempt, c live.Check, session string, d *Denial) *Denial {
+func (g *Guard) deny(ctx context.Context, a Attempt, c use, session string, d *Denial) *Denial {
 	if c.Grant == nil { // forgotten in the meantime
 		g.rec.CountDenied(a.IP, a.channel(), d.Why)
 		return d
@@ -152,7 +162,7 @@ func (g *Guard) deny(ctx context.Context, a Attempt, c live.Check, session strin
 // denyStale is deny for a credential that is not good any more, or not yet.
 // Whoever holds one is nobody, so the record must not grow at their will: one
 // entry a minute for each credential, the rest is counted.
-func (g *Guard) denyStale(ctx context.Context, a Attempt, c live.Check, d *Denial) *Denial {
+func (g *Guard) denyStale(ctx context.Context, a Attempt, c use, d *Denial) *Denial {
 	g.mu.Lock()
 	first := g.stale.first(c.Credential.Hash, g.now())
 	g.mu.Unlock()

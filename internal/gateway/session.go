@@ -52,7 +52,7 @@ type Session struct {
 	closed  bool
 }
 
-func newSession(g *Guard, a Attempt, c live.Check) *Session {
+func newSession(g *Guard, a Attempt, c use) *Session {
 	a.Secret, a.Allow = "", nil // needed no more
 	s := &Session{
 		ID: credential.NewID("ses"), Grant: c.Grant, Credential: c.Credential,

@@ -1,8 +1,6 @@
 package live
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"sync"
 	"time"
 )
@@ -11,21 +9,16 @@ import (
 // when a grant ended, and so that one that ended is never put back.
 const Tombstones = 65_536
 
-// internMax bounds the table of shared strings. It is emptied when full, which
-// costs sharing and nothing else.
-const internMax = 65_536
-
 // Index is the index. It is safe for concurrent use.
 type Index struct {
 	now func() time.Time
 
 	mu     sync.RWMutex
-	grants map[string]*entry
-	creds  map[uint64]*credential // by the first 8 bytes of the hash; buckets hold the few that collide
-	dead   []*entry               // ring of the newest Tombstones ended grants
-	next   int                    // where the ring goes on
-	shared map[string]string
-	scopes map[string]json.RawMessage // scopes repeat even more than names
+	grants table[entry]
+	creds  table[credential]
+	dead   []*entry // ring of the newest Tombstones ended grants
+	next   int      // where the ring goes on
+	shared shared
 	held   holders
 
 	watchers watchers
@@ -34,14 +27,9 @@ type Index struct {
 // New returns an empty index on the effective clock now. Close stops what it
 // starts when somebody watches.
 func New(now func() time.Time) *Index {
-	x := &Index{
-		now:    now,
-		grants: make(map[string]*entry),
-		creds:  make(map[uint64]*credential),
-		shared: make(map[string]string),
-		scopes: make(map[string]json.RawMessage),
-		held:   newHolders(),
-	}
+	x := &Index{now: now, shared: newShared()}
+	x.grants.key, x.creds.key = (*entry).key, (*credential).key
+	x.held.init()
 	x.watchers.init(now)
 	return x
 }
@@ -50,20 +38,39 @@ func New(now func() time.Time) *Index {
 // as Extend does; one that has ended stays ended.
 func (x *Index) Put(g Grant, expiresAt time.Time) {
 	x.mu.Lock()
-	if e, ok := x.grants[g.ID]; ok {
+	if e := x.entry(g.ID); e != nil {
 		x.mu.Unlock()
 		x.move(e, expiresAt)
 		return
 	}
 	defer x.mu.Unlock()
-	e := &entry{Grant: g}
-	e.entry = e
-	e.Principal, e.OnBehalfOf = x.share(g.Principal), x.share(g.OnBehalfOf)
-	e.Resource, e.Incarnation, e.Kind = x.share(g.Resource), x.share(g.Incarnation), x.share(g.Kind)
-	e.Scope = x.shareScope(g.Scope)
+	e := &entry{starts: g.StartsAt.Add(time.Millisecond - 1).UnixMilli()}
+	t := terms{resource: g.Resource, incarnation: g.Incarnation, kind: g.Kind, scope: x.shared.scope(g.Scope)}
+	e.name, t.id = nameWith(grantPrefix, g.ID)
+	e.request, t.request = nameWith(requestPrefix, g.Request)
+	e.party, e.terms = share(x.shared.parties, party{g.Principal, g.OnBehalfOf}), x.shared.termsOf(t)
 	e.expires.Store(expiresAt.UnixMilli())
-	x.grants[g.ID] = e
+	x.grants.insert(e)
 	x.held.enter(e)
+}
+
+// entry returns the grant of this ID, nil when it is not known.
+func (x *Index) entry(id string) *entry {
+	n, odd := nameWith(grantPrefix, id)
+	if p := x.grants.find(n.key(), func(e *entry) bool { return e.name == n && e.terms.id == odd }); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// credential returns the credential of this hash, nil when it is not known. It
+// compares whole hashes with ==: they are hashes of 256 random bits, so that
+// timing tells nothing of a secret.
+func (x *Index) credential(h *Hash) *credential {
+	if p := x.creds.find(keyOf(h), func(c *credential) bool { return c.hash == *h }); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // Extend moves the end of a grant. Whether that is allowed was decided when
@@ -72,7 +79,7 @@ func (x *Index) Put(g Grant, expiresAt time.Time) {
 // false then, and the caller must write down its end.
 func (x *Index) Extend(grant string, expiresAt time.Time) bool {
 	x.mu.RLock()
-	e := x.grants[grant]
+	e := x.entry(grant)
 	x.mu.RUnlock()
 	return e == nil || x.move(e, expiresAt)
 }
@@ -96,27 +103,38 @@ func (x *Index) move(e *entry, expiresAt time.Time) bool {
 // grant that is not known is remembered, so that it cannot be put later.
 func (x *Index) End(grant string, at time.Time, reason string) {
 	x.mu.Lock()
-	e, ok := x.grants[grant]
-	if !ok {
-		e = &entry{Grant: Grant{ID: grant}}
-		e.entry = e
+	e := x.entry(grant)
+	if e == nil {
+		e = &entry{}
+		var t terms
+		e.name, t.id = nameWith(grantPrefix, grant)
+		e.terms = x.shared.termsOf(t)
 		e.expires.Store(at.UnixMilli())
-		x.grants[grant] = e
+		x.grants.insert(e)
 	}
+	ended := x.end(e, at, reason)
+	x.mu.Unlock()
+	if ended {
+		x.watchers.fire(e, reason)
+	}
+}
+
+// end makes e ended, unless it is.
+func (x *Index) end(e *entry, at time.Time, reason string) bool {
 	if e.ended.Load() != 0 {
-		x.mu.Unlock()
-		return
+		return false
 	}
 	ms := min(at.UnixMilli(), e.end())
 	if ms == 0 {
 		ms = 1 // 0 means "not ended"
 	}
-	e.reason = x.share(reason)
+	e.reason = share(x.shared.reasons, reason)
 	e.ended.Store(ms)
-	x.held.leave(e)
+	if e.party != nil {
+		x.held.leave(e)
+	}
 	x.bury(e)
-	x.mu.Unlock()
-	x.watchers.fire(e, reason)
+	return true
 }
 
 // bury puts e among the tombstones and forgets the oldest one when full.
@@ -128,9 +146,9 @@ func (x *Index) bury(e *entry) {
 	old := x.dead[x.next]
 	x.dead[x.next] = e
 	x.next = (x.next + 1) % Tombstones
-	delete(x.grants, old.ID)
+	x.grants.remove(old)
 	for c := old.creds; c != nil; c = c.sibling {
-		x.unlink(c)
+		x.creds.remove(c)
 	}
 }
 
@@ -139,100 +157,40 @@ func (x *Index) bury(e *entry) {
 func (x *Index) PutCredential(c Credential) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e, ok := x.grants[c.Grant]
-	if !ok {
+	e := x.entry(c.Grant)
+	if e == nil || x.credential(&c.Hash) != nil {
 		return
 	}
-	key := keyOf(&c.Hash)
-	if find(x.creds[key], &c.Hash) != nil {
-		return
+	n := &credential{hash: c.Hash, issued: c.IssuedAt.UnixMilli(), grant: e, sibling: e.creds}
+	if !c.ExpiresAt.IsZero() {
+		n.expires = c.ExpiresAt.UnixMilli()
 	}
-	c.Grant, c.Kind, c.Host = e.ID, x.share(c.Kind), x.share(c.Host)
-	n := &credential{Credential: c, grant: e, bucket: x.creds[key], sibling: e.creds}
-	n.used = &n.first
-	x.creds[key], e.creds = n, n
+	f := form{kind: c.Kind, host: c.Host}
+	n.name, f.prefix, f.id = nameOf(c.ID)
+	n.form = x.shared.formOf(f)
+	x.creds.insert(n)
+	e.creds = n
 }
 
 // EndCredential ends one credential for good; its grant lives on.
 func (x *Index) EndCredential(h Hash) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if c := find(x.creds[keyOf(&h)], &h); c != nil {
+	if c := x.credential(&h); c != nil {
 		c.gone.Store(true)
 	}
-}
-
-func (x *Index) unlink(c *credential) {
-	key := keyOf(&c.Hash)
-	head := x.creds[key]
-	if head == c {
-		if c.bucket == nil {
-			delete(x.creds, key)
-		} else {
-			x.creds[key] = c.bucket
-		}
-		return
-	}
-	for p := head; p != nil; p = p.bucket {
-		if p.bucket == c {
-			p.bucket = c.bucket
-			return
-		}
-	}
-}
-
-func keyOf(h *Hash) uint64 { return binary.LittleEndian.Uint64(h[:8]) }
-
-// find compares whole hashes with ==: they are hashes of 256 random bits, so
-// that timing tells nothing of a secret.
-func find(c *credential, h *Hash) *credential {
-	for ; c != nil; c = c.bucket {
-		if c.Hash == *h {
-			return c
-		}
-	}
-	return nil
-}
-
-func (x *Index) share(s string) string {
-	if s == "" {
-		return ""
-	}
-	if v, ok := x.shared[s]; ok {
-		return v
-	}
-	if len(x.shared) >= internMax {
-		clear(x.shared)
-	}
-	x.shared[s] = s
-	return s
-}
-
-func (x *Index) shareScope(s json.RawMessage) json.RawMessage {
-	if len(s) == 0 {
-		return nil
-	}
-	if v, ok := x.scopes[string(s)]; ok {
-		return v
-	}
-	if len(x.scopes) >= internMax {
-		clear(x.scopes)
-	}
-	v := append(json.RawMessage(nil), s...)
-	x.scopes[string(v)] = v
-	return v
 }
 
 // Check says what a credential is worth at this instant. It allocates nothing.
 func (x *Index) Check(h Hash) Check {
 	x.mu.RLock()
-	c := find(x.creds[keyOf(&h)], &h)
+	c := x.credential(&h)
 	x.mu.RUnlock()
 	if c == nil {
 		return Check{}
 	}
 	now := x.now()
-	r := Check{Grant: &c.grant.Grant, Credential: &c.Credential, State: Live}
+	r := Check{record: c, State: Live}
 	if at, reason, over := c.grant.over(now); over {
 		r.State, r.EndedAt, r.Reason = Ended, at, reason
 		return r
@@ -240,9 +198,9 @@ func (x *Index) Check(h Hash) Check {
 	switch {
 	case c.gone.Load():
 		r.State, r.EndedAt, r.Reason = Ended, now, ReasonCredentialEnded
-	case !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt):
-		r.State, r.EndedAt, r.Reason = Ended, c.ExpiresAt, ReasonCredentialExpired
-	case now.Before(c.grant.StartsAt):
+	case c.expires != 0 && now.UnixMilli() >= c.expires:
+		r.State, r.EndedAt, r.Reason = Ended, time.UnixMilli(c.expires).UTC(), ReasonCredentialExpired
+	case !c.grant.started(now):
 		r.State = NotYet
 	}
 	return r
@@ -251,12 +209,12 @@ func (x *Index) Check(h Hash) Check {
 // Grant returns a grant by its ID, also one that has ended not long ago.
 func (x *Index) Grant(id string) (*Grant, bool) {
 	x.mu.RLock()
-	defer x.mu.RUnlock()
-	e, ok := x.grants[id]
-	if !ok || e.StartsAt.IsZero() && e.Resource == "" { // the end of a grant never put
+	e := x.entry(id)
+	x.mu.RUnlock()
+	if e == nil || e.party == nil { // the end of a grant never put
 		return nil, false
 	}
-	return &e.Grant, true
+	return e.view(), true
 }
 
 // LiveAt reports whether g, which came out of this index, gives access at now.
@@ -265,7 +223,7 @@ func (x *Index) LiveAt(g *Grant, now time.Time) bool {
 		return false
 	}
 	_, _, over := g.entry.over(now)
-	return !over && !now.Before(g.StartsAt)
+	return !over && g.entry.started(now)
 }
 
 // Len returns how many grants are known and have not been ended, and how many
@@ -273,7 +231,7 @@ func (x *Index) LiveAt(g *Grant, now time.Time) bool {
 func (x *Index) Len() (grants, credentials int) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return len(x.grants) - len(x.dead), len(x.creds)
+	return x.grants.n - len(x.dead), x.creds.n
 }
 
 // Close ends what was started for watchers. They are told nothing any more.

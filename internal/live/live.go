@@ -8,15 +8,15 @@ package live
 
 import (
 	"encoding/json"
-	"sync/atomic"
 	"time"
 )
 
 // Hash is the SHA-256 of a credential.
 type Hash [32]byte
 
-// Grant is one grant as checks see it. Its fields do not change; what moves
-// (the end) is behind methods.
+// Grant is one grant as checks see it. Out of an Index it is a view, made when
+// it is asked for: its fields do not change, and what moves (the end) is behind
+// methods. The index keeps times to the millisecond.
 type Grant struct {
 	ID          string
 	Request     string
@@ -67,17 +67,17 @@ type Credential struct {
 	IssuedAt  time.Time
 	ExpiresAt time.Time // zero: as long as its grant, extensions included
 
-	used *atomic.Bool
+	record *credential
 }
 
 // Used reports whether MarkUsed was called for a credential that came out of
 // an Index, since this process started.
-func (c *Credential) Used() bool { return c.used != nil && c.used.Load() }
+func (c *Credential) Used() bool { return c.record != nil && c.record.used.Load() }
 
 // MarkUsed notes that the first use of c is on record.
 func (c *Credential) MarkUsed() {
-	if c.used != nil {
-		c.used.Store(true)
+	if c.record != nil {
+		c.record.used.Store(true)
 	}
 }
 
@@ -116,60 +116,29 @@ const (
 	ReasonUnknown           = "unknown"            // said to a watcher of a grant that is not known
 )
 
-// Check is the answer to one check. Grant and Credential are nil when the
-// state is Unknown, and must not be changed.
+// Check is the answer to one check.
 type Check struct {
-	Grant      *Grant
-	Credential *Credential
-	State      State
-	EndedAt    time.Time // of Ended
-	Reason     string    // of Ended
+	State   State
+	EndedAt time.Time // of Ended
+	Reason  string    // of Ended
+
+	record *credential // nil when the state is Unknown
 }
 
-// entry is a grant with what moves about it.
-type entry struct {
-	Grant
-	expires atomic.Int64 // Unix milliseconds, rounded down; negative once somebody was told that it is over
-	ended   atomic.Int64 // Unix milliseconds; 0 while not ended early
-	reason  string       // written before ended is set
-	creds   *credential  // guarded by Index.mu
-	watch   *watched     // guarded by watchers.mu
-	asked   atomic.Bool  // a check that named it, without a credential, is on record
-
-	prev, next *entry // in the list of its pair (holders); guarded by Index.mu
-}
-
-// credential is a Credential in its two lists.
-type credential struct {
-	Credential
-	grant   *entry
-	gone    atomic.Bool // logged out
-	first   atomic.Bool // Credential.used points here
-	bucket  *credential // next with the same key
-	sibling *credential // next of the same grant
-}
-
-// over returns when and why e ended, as of now. Whoever is told that it has
-// expired makes that final: an extension that was decided in time and comes to
-// the index late must not revive what a check has denied (A2).
-func (e *entry) over(now time.Time) (at time.Time, reason string, over bool) {
-	for {
-		expires := e.expires.Load()
-		if ended := e.ended.Load(); ended != 0 {
-			return time.UnixMilli(ended).UTC(), e.reason, true
-		}
-		end := max(expires, -expires)
-		if expires > 0 && now.UnixMilli() < end { // both rounded down: exact, as expires is whole
-			return time.Time{}, "", false
-		}
-		if expires <= 0 || e.expires.CompareAndSwap(expires, -expires) {
-			return time.UnixMilli(end).UTC(), ReasonExpired, true
-		}
+// Grant returns the grant that was checked, nil when the state is Unknown. It
+// makes a view each time, which allocates.
+func (c Check) Grant() *Grant {
+	if c.record == nil {
+		return nil
 	}
+	return c.record.grant.view()
 }
 
-// end is when e expires, or expired, in Unix milliseconds.
-func (e *entry) end() int64 {
-	expires := e.expires.Load()
-	return max(expires, -expires)
+// Credential returns the credential that was checked, nil when the state is
+// Unknown. It makes a view each time, which allocates.
+func (c Check) Credential() *Credential {
+	if c.record == nil {
+		return nil
+	}
+	return c.record.view()
 }

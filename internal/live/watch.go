@@ -21,7 +21,7 @@ const (
 // call that has not begun will not.
 func (x *Index) Watch(grant string, f func(reason string)) (stop func()) {
 	x.mu.RLock()
-	e := x.grants[grant]
+	e := x.entry(grant)
 	x.mu.RUnlock()
 	w := &watcher{f: f}
 	if e == nil {
@@ -71,13 +71,14 @@ type watchers struct {
 
 	mu      sync.Mutex
 	heap    deadlines
+	watched map[*entry]*watched
 	running bool
 	closed  bool
 	wake    chan struct{} // capacity 1: the earliest deadline may have changed
 }
 
 func (s *watchers) init(now func() time.Time) {
-	s.now, s.wake = now, make(chan struct{}, 1)
+	s.now, s.wake, s.watched = now, make(chan struct{}, 1), make(map[*entry]*watched)
 }
 
 func (s *watchers) add(e *entry, w *watcher) {
@@ -86,18 +87,20 @@ func (s *watchers) add(e *entry, w *watcher) {
 	if s.closed {
 		return
 	}
-	if e.watch == nil {
-		e.watch = &watched{entry: e, at: e.end()}
-		heap.Push(&s.heap, e.watch)
-		if e.watch.index == 0 {
+	g := s.watched[e]
+	if g == nil {
+		g = &watched{entry: e, at: e.end()}
+		s.watched[e] = g
+		heap.Push(&s.heap, g)
+		if g.index == 0 {
 			s.poke()
 		}
 	}
-	w.next, w.listed = e.watch.first, true
+	w.next, w.listed = g.first, true
 	if w.next != nil {
 		w.next.prev = w
 	}
-	e.watch.first = w
+	g.first = w
 	if !s.running {
 		s.running = true
 		go s.run()
@@ -111,18 +114,19 @@ func (s *watchers) remove(e *entry, w *watcher) {
 		return
 	}
 	w.listed = false
+	g := s.watched[e]
 	if w.next != nil {
 		w.next.prev = w.prev
 	}
 	if w.prev != nil {
 		w.prev.next = w.next
 	} else {
-		e.watch.first = w.next
+		g.first = w.next
 	}
 	w.prev, w.next = nil, nil
-	if e.watch.first == nil {
-		heap.Remove(&s.heap, e.watch.index)
-		e.watch = nil
+	if g.first == nil {
+		heap.Remove(&s.heap, g.index)
+		delete(s.watched, e)
 	}
 }
 
@@ -130,11 +134,12 @@ func (s *watchers) remove(e *entry, w *watcher) {
 func (s *watchers) moved(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.watch == nil {
+	g := s.watched[e]
+	if g == nil {
 		return
 	}
-	e.watch.at = e.end()
-	heap.Fix(&s.heap, e.watch.index)
+	g.at = e.end()
+	heap.Fix(&s.heap, g.index)
 	s.poke()
 }
 
@@ -146,17 +151,18 @@ func (s *watchers) fire(e *entry, reason string) {
 }
 
 func (s *watchers) fireLocked(e *entry, reason string) {
-	if e.watch == nil {
+	g := s.watched[e]
+	if g == nil {
 		return
 	}
-	heap.Remove(&s.heap, e.watch.index)
-	for w := e.watch.first; w != nil; {
+	heap.Remove(&s.heap, g.index)
+	for w := g.first; w != nil; {
 		next := w.next
 		w.listed, w.prev, w.next = false, nil, nil
 		go w.call(reason)
 		w = next
 	}
-	e.watch = nil
+	delete(s.watched, e)
 }
 
 func (s *watchers) poke() {

@@ -142,10 +142,10 @@ resources:
 			if err != nil {
 				return "", time.Time{}, err
 			}
-			c := s.index.Check(live.Hash(h))
+			grant := s.index.Check(live.Hash(h)).Grant()
 			secret, hash := credential.NewToken(credential.GrantCookie)
-			expires := c.Grant.ExpiresAt()
-			s.index.PutCredential(live.Credential{Hash: live.Hash(hash), ID: "cookie", Grant: c.Grant.ID, Kind: live.KindCookie, Host: host, ExpiresAt: expires})
+			expires := grant.ExpiresAt()
+			s.index.PutCredential(live.Credential{Hash: live.Hash(hash), ID: "cookie", Grant: grant.ID, Kind: live.KindCookie, Host: host, ExpiresAt: expires})
 			return secret.Reveal(), expires, nil
 		},
 		Logout: func(_ context.Context, cookie string) error {
