@@ -35,7 +35,7 @@ func (b *Broker) Cookie(ctx context.Context, token, host string) (string, time.T
 		if err := u.issuable(r); err != nil {
 			return err
 		}
-		id := credential.NewID("cred")
+		id := credential.NewIDAt("cred", u.now)
 		if err := u.keepCredential(sqlstore.Credential{Hash: hash, ID: id, Grant: r.Grant.ID, Request: r.ID, Kind: "cookie", Host: host, IssuedAt: u.now, ExpiresAt: r.Grant.ExpiresAt}); err != nil {
 			return err
 		}

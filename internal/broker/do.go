@@ -401,7 +401,7 @@ func (u *unit) append(e *audit.Entry, principal string) error {
 	if e.Type == "" {
 		return errors.New("an audit entry came without its type")
 	}
-	e.ID, e.Time = credential.NewID("evt"), u.now
+	e.ID, e.Time = credential.NewIDAt("evt", u.now), u.now
 	if e.Actor == "" {
 		e.Actor, e.OnBehalfOf = u.c.Principal, u.c.OnBehalfOf
 	}

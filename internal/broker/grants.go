@@ -333,7 +333,7 @@ func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (
 	if g := u.who().grant(r); g.Connect != nil {
 		out.Connect = *g.Connect
 	}
-	id := credential.NewID("cred")
+	id := credential.NewIDAt("cred", u.now)
 	var finish func() (credential.Secret, error)
 	var err error
 	switch format {

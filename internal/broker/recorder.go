@@ -64,11 +64,11 @@ func (b *Broker) CountDenied(source, channel, what string) {
 }
 
 func (r *recorder) record(ctx context.Context, e *audit.Entry, principal string, durable bool) error {
-	if e.ID == "" {
-		e.ID = credential.NewID("evt")
-	}
 	if e.Time.IsZero() {
 		e.Time = r.b.now()
+	}
+	if e.ID == "" {
+		e.ID = credential.NewIDAt("evt", e.Time)
 	}
 	q := queued{record: sqlstore.Record{Entry: e, Principal: principal}}
 	var answer chan error

@@ -44,7 +44,7 @@ func (u *unit) review(id string, v Vote) (View, error) {
 		return View{}, err
 	}
 	cmd := access.CastVote{
-		ReviewID: credential.NewID("rev"), GrantID: credential.NewID("grt"), By: u.c.Principal, Decision: access.Decision(v.Decision),
+		ReviewID: credential.NewID("rev"), GrantID: credential.NewIDAt("grt", u.now), By: u.c.Principal, Decision: access.Decision(v.Decision),
 		ContentHash: v.ContentHash, Duration: v.Duration, CommentDigest: comment,
 	}
 	next, err := u.run(r, cmd, detail{reason: audit.Text{Digest: comment}, words: v.Comment})

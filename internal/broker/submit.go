@@ -187,9 +187,9 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 	if content.TicketDigest, err = u.text(in.Ticket, u.c.Principal); err != nil {
 		return View{}, err
 	}
-	request := credential.NewID("req")
+	request := credential.NewIDAt("req", u.now)
 	u.fresh = map[string]policy.Input{request: in}
-	cmd := access.Submit{ID: request, GrantID: credential.NewID("grt"), Content: content}
+	cmd := access.Submit{ID: request, GrantID: credential.NewIDAt("grt", u.now), Content: content}
 	if g := content.Terms.BreakGlass; g != nil {
 		cmd.Told, cmd.Person = u.told(g), u.state.catalog.Answerable(content.Requester)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -31,6 +32,27 @@ func TestIDs(t *testing.T) {
 	}
 	if !ValidID("req", "req_5zkmnbq3yx7f2tq4c6h2dwa7vi") {
 		t.Error("the documented ID is not valid")
+	}
+}
+
+// IDs made in one instant stand together, later ones elsewhere, and no two are
+// the same.
+func TestIDsOfAnInstantStandTogether(t *testing.T) {
+	const together = len("evt_") + 9 // 45 of the 48 bits of the time
+	at := time.Date(2026, 2, 3, 4, 5, 6, 7e6, time.UTC)
+	first, seen := NewIDAt("evt", at), map[string]bool{}
+	for range 1000 {
+		id := NewIDAt("evt", at)
+		if !ValidID("evt", id) || id[:together] != first[:together] || seen[id] {
+			t.Fatalf("%q after %q", id, first)
+		}
+		seen[id] = true
+	}
+	if id := NewIDAt("evt", at.Add(time.Second)); id[:together] == first[:together] {
+		t.Errorf("%q, a second after %q", id, first)
+	}
+	if id := NewIDAt("evt", time.Time{}); !ValidID("evt", id) {
+		t.Errorf("%q of no time", id)
 	}
 }
 
