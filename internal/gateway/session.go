@@ -38,8 +38,6 @@ type Session struct {
 
 	guard   *Guard
 	attempt Attempt
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
 	unwatch func()
 	timer   *time.Timer // of a credential that ends before its grant
 
@@ -50,16 +48,16 @@ type Session struct {
 	hooks   []func() // run when it is cut
 	started bool     // session.started is on record
 	closed  bool
+	ctx     context.Context // made when it is asked for: most requests need none
+	cancel  context.CancelCauseFunc
 }
 
 func newSession(g *Guard, a Attempt, c use) *Session {
 	a.Secret, a.Allow = "", nil // needed no more
-	s := &Session{
+	return &Session{
 		ID: credential.NewID("ses"), Grant: c.Grant, Credential: c.Credential,
 		StartedAt: g.now(), guard: g, attempt: a,
 	}
-	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	return s
 }
 
 // register makes s visible, and has it end with its grant.
@@ -75,10 +73,23 @@ func (g *Guard) register(s *Session) {
 
 // Context is cancelled, with an *Ended as its cause, when the session is cut,
 // and when it is closed. It knows nothing of the context given to Open.
-func (s *Session) Context() context.Context { return s.ctx }
+func (s *Session) Context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil {
+		s.ctx, s.cancel = context.WithCancelCause(context.Background())
+		switch {
+		case s.reason != "":
+			s.cancel(&Ended{Reason: s.reason})
+		case s.closed:
+			s.cancel(nil)
+		}
+	}
+	return s.ctx
+}
 
 // Done is closed when the session is cut or closed.
-func (s *Session) Done() <-chan struct{} { return s.ctx.Done() }
+func (s *Session) Done() <-chan struct{} { return s.Context().Done() }
 
 // EndReason says why the session was cut: expired, returned, revoked, policy,
 // credential_expired, killed or shutdown; "" when it was not.
@@ -115,12 +126,14 @@ func (s *Session) end(reason string) {
 		return
 	}
 	s.reason = reason
-	hooks := s.hooks
+	hooks, cancel := s.hooks, s.cancel
 	s.hooks = nil
 	s.mu.Unlock()
 	s.guard.cut.Add(1)
 	failpoint.Hit("gateway.session.cut")
-	s.cancel(&Ended{Reason: reason})
+	if cancel != nil {
+		cancel(&Ended{Reason: reason})
+	}
 	for _, f := range hooks {
 		s.guard.run(f)
 	}
@@ -203,7 +216,12 @@ func (s *Session) drop() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.cancel(nil)
+	s.mu.Lock()
+	cancel := s.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel(nil)
+	}
 	s.guard.mu.Lock()
 	delete(s.guard.sessions, s.ID)
 	s.guard.mu.Unlock()
