@@ -360,7 +360,7 @@ func (u *unit) grantOver(r *access.Request) error {
 func (b *Broker) publish(r *access.Request, events []access.Event) (late []string) {
 	failpoint.Hit("broker.publish.before")
 	if b.quarantine.Load() != nil {
-		return // nothing may become live, and nothing is
+		return nil // nothing may become live, and nothing is
 	}
 	for _, ev := range events {
 		switch ev := ev.(type) {

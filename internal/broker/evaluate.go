@@ -125,7 +125,7 @@ func (b *Broker) covering(r *policy.Resource, subject string, action policy.Scop
 // when they could not.
 func (b *Broker) howToAsk(cat *policy.Catalog, r *policy.Resource, subject string, action policy.Scope) Answer {
 	in := b.inputFor(cat, identity.Caller{Principal: subject}, r)
-	what := ""
+	var what string
 	if role, ok := r.Narrowest(action); ok {
 		in.Role, in.Scope = role.Name, role.Scope.JSON()
 		what = "--role " + in.Role

@@ -132,32 +132,39 @@ func contents(t *testing.T, dir string) map[string]string {
 	defer db.Close()
 	sums := map[string]string{}
 	for table, query := range vouched {
-		rows, err := db.Query(query)
+		sum, err := content(db, query)
 		if err != nil {
 			return nil
 		}
-		columns, err := rows.Columns()
-		if err != nil {
-			return nil
-		}
-		var all []string
-		for rows.Next() {
-			values, into := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			if rows.Scan(into...) != nil {
-				return nil
-			}
-			all = append(all, fmt.Sprintf("%q", values))
-		}
-		if rows.Err() != nil || rows.Close() != nil {
-			return nil
-		}
-		slices.Sort(all)
-		sums[table] = fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(all, "\n"))))
+		sums[table] = sum
 	}
 	return sums
+}
+
+// content is a digest of the rows of a query, in any order.
+func content(db *sql.DB, query string) (string, error) {
+	rows, err := db.Query(query)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return "", err
+	}
+	var all []string
+	for rows.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return "", err
+		}
+		all = append(all, fmt.Sprintf("%q", values))
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(all, "\n")))), rows.Err()
 }
 
 // startRefused starts a server on a data folder and returns why it does not

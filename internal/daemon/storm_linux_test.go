@@ -245,7 +245,7 @@ func TestFewDescriptors(t *testing.T) {
 		return err == nil && a.status == 200
 	})
 	s.through(token, "GET", "open-api", "/x").is(401)
-	if bytes.Contains([]byte(s.log.String()), []byte("stopped:")) {
+	if strings.Contains(s.log.String(), "stopped:") {
 		t.Error("the store failed")
 	}
 	s.verify()

@@ -71,7 +71,7 @@ func readNewest(dir string) (sqlstore.Newest, error) {
 		return sqlstore.Newest{}, nil
 	}
 	return sqlstore.Newest{
-		Seq:  int64(binary.BigEndian.Uint64(b[:])),
+		Seq:  int64(binary.BigEndian.Uint64(b)),
 		Mark: time.UnixMicro(int64(binary.BigEndian.Uint64(b[8:]))).UTC(),
 	}, nil
 }
