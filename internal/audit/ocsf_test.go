@@ -23,6 +23,8 @@ var ocsfWant = map[string]struct {
 	"catalog.changed": {3004, 3, "Update"}, "issuing.changed": {3004, 3, "Update"}, "keys.rotated": {3004, 3, "Update"},
 	"auth.succeeded": {3002, 1, "Logon"}, "auth.failed": {3002, 1, "Logon"}, "token.created": {3004, 1, "Create"}, "token.revoked": {3004, 4, "Delete"},
 	"server.started": {6002, 3, "Start"}, "server.stopped": {6002, 4, "Stop"}, "protection.off": {6002, 99, "Disable Protection"}, "audit.possible_gap": {2004, 1, "Create"}, "audit.exported": {6003, 2, "Read"},
+	"break_glass.used": {3005, 99, "Break Glass"}, "break_glass.finding": {3005, 2, "Revoke Privileges"}, "break_glass.reviewed": {3004, 99, "Review"},
+	"grants.revoked": {3005, 2, "Revoke Privileges"}, "store.restored": {6002, 99, "Restore"}, "quarantine.ended": {6002, 99, "End Quarantine"}, "text.erased": {3004, 4, "Delete"},
 	"catalog.explained": {6003, 2, "Read"}, "catalog.backtested": {6003, 2, "Read"},
 }
 
