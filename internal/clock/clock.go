@@ -92,7 +92,7 @@ func (c *Clock) reached(t, reading time.Time) time.Time {
 		last := c.last.Load()
 		if at <= last {
 			if reading == reading.Round(0) { //nolint:revive,staticcheck // the monotonic part is what is compared
-				c.back(reading)
+				c.back()
 			}
 			return time.Unix(0, last).UTC()
 		}
@@ -114,14 +114,20 @@ func (c *Clock) forward(w, now time.Time) time.Time {
 	return effective
 }
 
-// back moves the anchor to a reading that is no later than one before it, so that
-// time runs on from what was said last. Only readings without a monotonic part
-// can be: with one, an earlier reading is that of somebody slower, and counting
-// from it would make time run ahead.
-func (c *Clock) back(reading time.Time) {
+// back moves the anchor when the wall clock was set back, so that time runs on
+// from what was said last. Only readings without a monotonic part show that:
+// with one, an earlier reading is that of somebody slower, and counting from it
+// would make time run ahead. Without one it may be too, so that the clock is
+// read again: a reading that is taken after something was said is earlier than
+// that only where the clock was set back.
+func (c *Clock) back() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now.Store(&anchor{base: time.Unix(0, c.last.Load()).UTC(), ref: reading})
+	last := time.Unix(0, c.last.Load()).UTC()
+	reading := c.wall()
+	if reading.Before(last) && !c.now.Load().at(reading).After(last) {
+		c.now.Store(&anchor{base: last, ref: reading})
+	}
 }
 
 // Mark returns the present as something that the store can keep.

@@ -64,6 +64,35 @@ func TestTimeRunsOnFromAWallThatWasSetBack(t *testing.T) {
 	}
 }
 
+// A reading that is late because its goroutine was is not a clock that was set
+// back: time must not run ahead because of it.
+//
+// Invariant: A2
+func TestALateReadingIsNotAClockSetBack(t *testing.T) {
+	wall := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	var meanwhile func()
+	c := NewFrom(Mark{}, func() time.Time {
+		read := wall
+		if f := meanwhile; f != nil {
+			meanwhile = nil
+			f()
+		}
+		return read
+	}, (&fake{}).uptime)
+	meanwhile = func() { // somebody reads the clock half an hour later, and is quicker
+		wall = wall.Add(30 * time.Minute)
+		c.Now()
+	}
+	for range 3 {
+		if got := c.Now(); !got.Equal(wall) {
+			t.Fatalf("it shows %v, the wall clock %v", got, wall)
+		}
+	}
+	if got := c.Behind(); got != 0 {
+		t.Errorf("it is ahead by %v", got)
+	}
+}
+
 // Invariant: A2
 func TestMonotonicTimeRunsOnWhenTheWallIsSetBack(t *testing.T) {
 	wall := time.Now() // its monotonic part survives Add
