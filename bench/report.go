@@ -173,7 +173,7 @@ const again = `
     go run ./bench -short                         # a smoke: small, says nothing about speed
     go test -bench . -count 10 ./internal/live ./internal/store/sqlite ./internal/broker | tee new.txt   # for benchstat
 
-The store with a million grants is made once, through the store's own interface with its audit log, and kept in the user's cache folder (` + "`daypass-bench`" + `); remove it when done. Its IDs ascend; a server's own are random, and its pages are touched in less order. Run on a machine that does nothing else.
+The store with a million grants is made once, through the store's own interface with its audit log, and kept in the user's cache folder (` + "`daypass-bench`" + `); remove it when done. Run on a machine that does nothing else.
 `
 
 // median of measurements.

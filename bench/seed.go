@@ -233,8 +233,8 @@ func (f *seeder) one(tx *sqlstore.Tx, i int) (*access.Request, []*audit.Entry, e
 
 var digits = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// ascending is a valid ID, in the order of i. The server's own are random: so
-// many of those in one go would write every page of every index many times.
+// ascending is a valid ID, in the order of i, as the server's own are in the
+// order of their making.
 func ascending(prefix string, i int) string {
 	var raw [16]byte
 	binary.BigEndian.PutUint64(raw[:], uint64(i)<<24)
