@@ -67,6 +67,24 @@ func (c *childProcess) listen(out io.Reader) {
 	close(c.ended)
 }
 
+// said waits until the child has said n lines, or has ended.
+func (c *childProcess) said(n int) {
+	<-c.ready
+	for {
+		c.mu.Lock()
+		lines := len(c.lines)
+		c.mu.Unlock()
+		if lines >= n {
+			return
+		}
+		select {
+		case <-c.ended:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
 // wait returns all acknowledgements and the exit code, once it has ended.
 func (c *childProcess) wait(t *testing.T) (acked []string, code int) {
 	t.Helper()
@@ -102,9 +120,9 @@ func TestKillAtAnyTime(t *testing.T) {
 	for round := range rounds {
 		c := startChild(t, dir, "r"+strconv.Itoa(round), 1+rnd.IntN(12))
 		if round%4 != 3 { // else it is killed while it opens the store
-			<-c.ready
+			c.said(1 + rnd.IntN(20)) // ready, and some acknowledgements: so that it is loaded however slow the machine is
 		}
-		time.Sleep(time.Duration(rnd.IntN(60_000)) * time.Microsecond)
+		time.Sleep(time.Duration(rnd.IntN(40_000)) * time.Microsecond)
 		if err := c.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
