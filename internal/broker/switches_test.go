@@ -28,6 +28,43 @@ func TestNoLoginWhileIssuingIsOff(t *testing.T) {
 	})
 }
 
+// Invariant: A38
+func TestIssuingStaysOffOverRestarts(t *testing.T) {
+	inWorld(t, func(w *world) {
+		_, err := w.SetIssuing(context.Background(), as("user:ada"), false)
+		must(t, err)
+		for _, clean := range []bool{true, false} {
+			w.restart(clean)
+			_, err := w.submit("user:ana", "read", time.Minute)
+			refused(t, err, "issuing_off")
+		}
+		_, err = w.SetIssuing(context.Background(), as("user:ada"), true)
+		must(t, err)
+		w.restart(false)
+		w.mustSubmit("user:ana", "read", time.Minute)
+	})
+}
+
+// A service's credential is the service's: neither who owns it, nor who
+// approved, nor an admin is given one.
+//
+// Invariant: A9, A21
+func TestOnlyTheGranteeGetsACredential(t *testing.T) {
+	inWorld(t, func(w *world) {
+		v := w.mustSubmit("service:ci", "write", time.Hour)
+		w.mustVote("user:bo", v, "approve")
+		v = w.mustVote("user:cy", v, "approve")
+		for _, who := range []string{"user:ana", "user:ana2", "user:bo", "user:cy", "user:ada", "user:dee", "agent:bot"} {
+			if _, err := w.Issue(context.Background(), as(who), v.Grant.ID, "token", nil); err == nil {
+				t.Errorf("%s was given a credential of service:ci", who)
+			}
+		}
+		if w.token("service:ci", v.Grant.ID) == "" {
+			t.Error("service:ci was given none")
+		}
+	})
+}
+
 // Whoever waits for a request to move is told nothing once their token is
 // revoked.
 //
