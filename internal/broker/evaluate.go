@@ -88,7 +88,7 @@ func (b *Broker) Evaluate(ctx context.Context, c identity.Caller, q Question) (A
 		}
 		grant.MarkUsed()
 		if !b.cfg.Index.LiveAt(grant, b.cfg.Clock.Now()) {
-			return Answer{}, nil // it ended while its first use was written
+			return Answer{}, b.evaluatedNo(ctx, c, &q, subject, "ended while its first use was written", nil)
 		}
 	}
 	return Answer{Decision: true, Grant: grant.ID, Request: grant.Request, ExpiresAt: grant.ExpiresAt()}, nil

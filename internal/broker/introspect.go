@@ -57,7 +57,7 @@ func (b *Broker) Introspect(ctx context.Context, c identity.Caller, token string
 		}
 		cred.MarkUsed()
 		if !b.cfg.Index.LiveAt(grant, b.cfg.Clock.Now()) {
-			return Introspection{}, nil // it ended while its first use was written
+			return Introspection{}, b.introspectedNo(ctx, c, grant, "ended while its first use was written")
 		}
 	}
 	out := Introspection{

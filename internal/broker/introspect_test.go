@@ -3,10 +3,13 @@ package broker_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 // Invariant: A5, A22
@@ -98,6 +101,37 @@ func TestRevokingByToken(t *testing.T) {
 			t.Error("it ended the wrong grant")
 		}
 		must(t, w.RevokeToken(ctx, as("service:orders"), token))
+	})
+}
+
+// A grant that ends while the first use of it is being written gives a no, and
+// the record says so after it has said yes.
+//
+// Invariant: A1, A30
+func TestAGrantThatEndsWhileItsFirstUseIsWritten(t *testing.T) {
+	inWorld(t, func(w *world) {
+		v := w.mustSubmit("user:ana", "read", 10*time.Minute)
+		token := w.token("user:ana", v.Grant.ID)
+		time.Sleep(10*time.Minute - time.Second)
+		slow := true
+		w.broken.update = func(sqlstore.Class) error {
+			if slow {
+				slow = false
+				time.Sleep(time.Second)
+			}
+			return nil
+		}
+		if w.active(token) {
+			t.Fatal("active after its end")
+		}
+		time.Sleep(time.Second) // a no is written with what comes beside it
+		var said []string
+		for _, e := range w.entries(audit.AccessAllowed, audit.AccessDenied) {
+			said = append(said, e.Type)
+		}
+		if !slices.Equal(said, []string{audit.AccessAllowed, audit.AccessDenied}) {
+			t.Errorf("the record says %v", said)
+		}
 	})
 }
 

@@ -98,15 +98,38 @@ func over(r *access.Request) time.Time {
 
 func stamp(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 
+// takenUntil is until when, by the record's own time, an entry may let somebody
+// in. An expiry is exact. A revocation bears the instant at which it was begun,
+// and is in force when it is answered: the histories of the clients say whether
+// anything passed after that, and here it must be within the bound.
+func takenUntil(g *access.Grant) time.Time {
+	if g.EndedReason == access.EndExpired {
+		return *g.EndedAt
+	}
+	return g.EndedAt.Add(revocationBound)
+}
+
+// revocationBound is limits.revocation_bound of the servers that are run.
+const revocationBound = 5 * time.Second
+
+// whose is what an entry of an access and that of its refusal right after have in
+// common: the session, or the grant where somebody only asked about it.
+func whose(e *audit.Entry) string {
+	if e.Session != "" {
+		return e.Session
+	}
+	return e.Grant
+}
+
 // issuedFirst: before a credential was let in, its issue was on record; and
 // nothing was let in, by the record's own time, at the end or after it unless
 // the same session was refused right then.
 func (c *checker) issuedFirst() {
-	issued, refused := map[string]bool{}, map[string]bool{}
+	issued, refused := map[string]bool{}, map[string]int64{}
 	seen := map[string]int{}
 	for _, e := range c.entries {
-		if e.Type == audit.AccessDenied && e.Session != "" {
-			refused[e.Session] = true
+		if e.Type == audit.AccessDenied {
+			refused[whose(e)] = e.Seq // the last one: earlier ones do not speak of what came after them
 		}
 	}
 	for _, e := range c.entries {
@@ -121,7 +144,7 @@ func (c *checker) issuedFirst() {
 			if !issued[e.Grant] {
 				c.violated("issued before it is used [A20]", "entry %d allows %s, which has no credential yet", e.Seq, e.Grant)
 			}
-			if r := c.grants[e.Grant]; r != nil && r.Grant.EndedAt != nil && !e.Time.Before(*r.Grant.EndedAt) && !refused[e.Session] {
+			if r := c.grants[e.Grant]; r != nil && r.Grant.EndedAt != nil && !e.Time.Before(takenUntil(r.Grant)) && refused[whose(e)] < e.Seq {
 				c.violated("no access after the end [A1]", "entry %d allows %s at %s, ended at %s", e.Seq, e.Grant, stamp(e.Time), stamp(*r.Grant.EndedAt))
 			}
 		}
