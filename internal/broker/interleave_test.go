@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -124,7 +125,7 @@ func TestInterleavingsComeToAnOrder(t *testing.T) {
 					}
 					got := m.play(entered, s.set, a, b, where)
 					runs++
-					if got != first && got != swapped(second) {
+					if got != first && got != swapped(second) && !overtaken(a, b, got) {
 						t.Errorf("%s, with %s %s of it:\n  %s\nin order it is\n  %s or\n  %s", a.name, b.name, where, got, first, swapped(second))
 					}
 				}
@@ -138,6 +139,14 @@ func TestInterleavingsComeToAnOrder(t *testing.T) {
 	}
 	t.Logf("%d interleavings", runs)
 	golden(t, "testdata/interleavings.txt", table.String())
+}
+
+// overtaken is the one outcome that no order of the two has: the grant expires
+// between the decision on its extension and the index's knowing of it. Checks may
+// have denied it by then, so it stays over (A2), and whoever extended it is told.
+func overtaken(a, b act, got string) bool {
+	return a.name == "approve extension" && b.name == "expire" &&
+		slices.Equal(strings.Fields(got), strings.Fields("not_active, done approved, grant ended (policy) of 40m0s, extension approved"))
 }
 
 // swapped is the outcome of b then a, told as that of a and b.
