@@ -17,16 +17,10 @@ import (
 // *Denial.
 func (g *Guard) Check(ctx context.Context, a Attempt) (*live.Grant, error) {
 	grant, d := g.check(ctx, a)
-	switch {
-	case d == nil:
-		g.allowed.Add(1)
-		return grant, nil
-	case d.Status == Unavailable:
-		g.unavailable.Add(1)
-	default:
-		g.denied.Add(1)
+	if g.count(d); d != nil {
+		return nil, d
 	}
-	return nil, d
+	return grant, nil
 }
 
 func (g *Guard) check(ctx context.Context, a Attempt) (*live.Grant, *Denial) {

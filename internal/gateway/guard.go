@@ -41,16 +41,22 @@ func New(index *live.Index, rec Recorder, now func() time.Time, strict bool) *Gu
 // it. The error is always a *Denial; it too is on record or counted.
 func (g *Guard) Open(ctx context.Context, a Attempt) (*Session, error) {
 	s, d := g.open(ctx, a)
+	if g.count(d); d != nil {
+		return nil, d
+	}
+	return s, nil
+}
+
+// count counts an answer: allowed where there is no denial.
+func (g *Guard) count(d *Denial) {
 	switch {
 	case d == nil:
 		g.allowed.Add(1)
-		return s, nil
 	case d.Status == Unavailable:
 		g.unavailable.Add(1)
 	default:
 		g.denied.Add(1)
 	}
-	return nil, d
 }
 
 func (g *Guard) open(ctx context.Context, a Attempt) (*Session, *Denial) {
