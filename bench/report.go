@@ -168,7 +168,7 @@ several rounds and takes medians.
 const again = `
 ## Again
 
-    make bench                                    # everything, at most 15 minutes; writes this page
+    make bench                                    # everything; writes this page
     go run ./bench -only check,cycles             # parts alone; prints and writes nothing
     go run ./bench -short                         # a smoke: small, says nothing about speed
     go test -bench . -count 10 ./internal/live ./internal/store/sqlite ./internal/broker | tee new.txt   # for benchstat
