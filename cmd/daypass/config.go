@@ -88,8 +88,8 @@ func check(file string) *checked {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s does not say what it means in %d places; show them: daypass policy check %s", cfg.Catalog, n, cfg.Catalog))
 	}
 	c.OK, c.Catalog, c.Principals, c.Resources = true, cat.Version(), len(cat.Principals()), len(cat.Resources())
-	if cat.UsesBreakGlass() && cfg.Notify.Webhook == nil && cfg.Notify.SMTP == nil {
-		c.Warnings = append(c.Warnings, "the catalog has break_glass and no notifier is configured: nobody is sent a notice when somebody breaks glass, only the audit log and the lists show it")
+	if w := cat.GlassWarning(cfg.Notify.Names()); w != "" {
+		c.Warnings = append(c.Warnings, w)
 	}
 	return c
 }

@@ -274,8 +274,8 @@ func (b *Broker) Ready() error {
 
 // Warnings say what works less well than its words promise.
 func (b *Broker) Warnings() []string {
-	if b.catalog().UsesBreakGlass() && len(b.cfg.Notifiers) == 0 {
-		return []string{"the catalog has break_glass and no notifier is configured: nobody is sent a notice when somebody breaks glass, only the audit log and the lists show it"}
+	if w := b.catalog().GlassWarning(b.cfg.Notifiers); w != "" {
+		return []string{w}
 	}
 	return nil
 }

@@ -109,6 +109,18 @@ type Notify struct {
 	SMTP    *SMTP    `yaml:"smtp"`
 }
 
+// Names are those of the notifiers that are configured.
+func (n Notify) Names() []string {
+	var out []string
+	if n.Webhook != nil {
+		out = append(out, "webhook")
+	}
+	if n.SMTP != nil {
+		out = append(out, "smtp")
+	}
+	return out
+}
+
 // Webhook is an endpoint for signed messages (Standard Webhooks).
 type Webhook struct {
 	URL    string `yaml:"url,required"`

@@ -95,3 +95,37 @@ func (c *Catalog) Told(rule int, resource *Resource) (ids []string, none bool) {
 func (c *Catalog) UsesBreakGlass() bool {
 	return slices.ContainsFunc(c.rules, func(r *rule) bool { return r.breakGlass != nil })
 }
+
+// GlassWarning says, in a sentence, who would not hear of a broken glass with
+// the notifiers that are configured; "" when everybody would.
+func (c *Catalog) GlassWarning(notifiers []string) string {
+	switch {
+	case !c.UsesBreakGlass():
+		return ""
+	case len(notifiers) == 0:
+		return "the catalog has break_glass and no notifier is configured: nobody is sent a notice when somebody breaks glass, only the audit log and the lists show it"
+	case !slices.Equal(notifiers, []string{"smtp"}):
+		return "" // a webhook is told of everybody
+	}
+	var deaf []string
+	for i := range c.rules {
+		for _, r := range c.Resources() {
+			told, none := c.Told(i, r)
+			if none {
+				continue
+			}
+			for _, from := range told {
+				for _, id := range c.usersOf[from] {
+					if c.principals[id].Email == "" {
+						deaf = append(deaf, id)
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(deaf)
+	if deaf = slices.Compact(deaf); len(deaf) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("break_glass tells %s, by mail alone, and the catalog has no email of them: give their principals one, or configure notify.webhook", listed(deaf))
+}

@@ -92,6 +92,28 @@ func TestBreakGlassIsOffered(t *testing.T) {
 	}
 }
 
+// Who is told by mail alone must have an address, or nobody hears.
+//
+// Invariant: A30
+func TestWhoWouldNotHearOfABrokenGlass(t *testing.T) {
+	c := parse(t, rules(glass))
+	if w := c.GlassWarning(nil); !strings.Contains(w, "no notifier is configured") {
+		t.Errorf("without a notifier: %q", w)
+	}
+	if w := c.GlassWarning([]string{"webhook", "smtp"}); w != "" {
+		t.Errorf("with a webhook: %q", w)
+	}
+	w := c.GlassWarning([]string{"smtp"})
+	for id, deaf := range map[string]bool{"user:bo": true, "user:ana": false} {
+		if strings.Contains(w, id) != deaf {
+			t.Errorf("by mail alone, %s: %q", id, w)
+		}
+	}
+	if w := parse(t, rules(auto)).GlassWarning(nil); w != "" {
+		t.Errorf("without break-glass: %q", w)
+	}
+}
+
 // Invariant: A9
 func TestAnswerable(t *testing.T) {
 	c := parse(t, rules(auto))
