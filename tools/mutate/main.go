@@ -1,7 +1,8 @@
 // Command mutate breaks the code a little, one place at a time, and counts how
 // many of the broken versions the tests notice. Each package is built once with
 // all its mutants inside, each behind a switch; the test binary then runs once
-// for each mutant, only with the tests that reach it, the quickest first.
+// for each mutant, only with the tests that reach it, the quickest first. What
+// survives is shown to the tests of the package's kin.
 //
 // It refuses to guess: a mutant that survives all tests of its package fails the
 // run unless survivors.txt says why nothing can notice it.
@@ -9,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -28,6 +30,7 @@ func main() {
 	flag.BoolVar(&opt.list, "list", false, "list the mutants and try none")
 	flag.Float64Var(&opt.least, "least", 90, "percent that must be killed in each package")
 	flag.DurationVar(&opt.budget, "budget", 0, "stop trying after so long and say how far it got; 0: never")
+	flag.BoolVar(&opt.alone, "alone", false, "run the package's own tests only, not those of its kin")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: go run ./tools/mutate [flags] PACKAGE…\n\n    go run ./tools/mutate ./internal/access")
 		flag.PrintDefaults()
@@ -68,8 +71,11 @@ type options struct {
 	list        bool
 	least       float64
 	budget      time.Duration
+	alone       bool
 	until       time.Time // zero: no end
 }
+
+func (o options) over() bool { return !o.until.IsZero() && time.Now().After(o.until) }
 
 func fatal(err error) {
 	fmt.Fprintln(os.Stderr, "mutate:", err)
@@ -104,24 +110,62 @@ func mutate(ctx context.Context, opt options, dir string, reasons map[string]str
 		}
 		return true, nil
 	}
-	b, err := p.build(ctx)
+	b, err := p.lay(opt.lives)
 	if b != nil {
 		defer b.remove()
 	}
 	if err != nil {
 		return false, err
 	}
-	b.lives = opt.lives
-	if err := b.measure(ctx); err != nil {
+	if err := b.tryIn(ctx, opt, dir, chosen, 0); err != nil {
 		return false, err
 	}
-	b.tryAll(ctx, opt, chosen)
+	for _, other := range kin[dir] {
+		var alive []*mutant
+		for _, m := range chosen {
+			if m.result == survived {
+				alive = append(alive, m)
+			}
+		}
+		if len(alive) == 0 || opt.over() || opt.alone {
+			break
+		}
+		if err := b.tryIn(ctx, opt, other, alive, dear); err != nil {
+			return false, err
+		}
+	}
 	return report(opt, dir, len(all), chosen, reasons), nil
+}
+
+// tryIn tries mutants with the tests of one package.
+func (b *planted) tryIn(ctx context.Context, opt options, dir string, mutants []*mutant, dear time.Duration) error {
+	s, err := b.build(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if err := s.measure(ctx, dear); err != nil {
+		return err
+	}
+	if dir == b.p.dir && len(s.tests) == 0 {
+		return errors.New("the package has no tests")
+	}
+	s.tryAll(ctx, opt, mutants)
+	if dir == b.p.dir {
+		return nil
+	}
+	dead := 0
+	for _, m := range mutants {
+		if m.result == killed {
+			dead++
+		}
+	}
+	_, _ = fmt.Fprintf(opt.out, "  %d tests of %s, asked about %d survivors, kill %d; %d more are too dear or need more lives, and were not asked\n", len(s.tests), dir, len(mutants), dead, s.left)
+	return nil
 }
 
 // report prints what came of the mutants of one package.
 func report(opt options, dir string, of int, chosen []*mutant, reasons map[string]string) bool {
-	var dead, explained, skipped int
+	var dead, hung, unreached, explained, skipped int
 	var open []*mutant
 	for _, m := range chosen {
 		switch {
@@ -129,6 +173,9 @@ func report(opt options, dir string, of int, chosen []*mutant, reasons map[strin
 			skipped++
 		case m.result == killed:
 			dead++
+			if m.hung {
+				hung++
+			}
 			if _, listed := reasons[m.name]; listed {
 				_, _ = fmt.Fprintf(opt.out, "  is killed, so survivors.txt need not explain it: %s\n", m.name)
 			}
@@ -139,6 +186,9 @@ func report(opt options, dir string, of int, chosen []*mutant, reasons map[strin
 		}
 	}
 	for _, m := range open {
+		if m.reached == 0 {
+			unreached++
+		}
 		_, _ = fmt.Fprintf(opt.out, "  survived (line %d, %d tests reach it): %s\n", m.line, m.reached, m.name)
 	}
 	tried := len(chosen) - skipped
@@ -146,7 +196,8 @@ func report(opt options, dir string, of int, chosen []*mutant, reasons map[strin
 	if tried > 0 {
 		percent = 100 * float64(dead) / float64(tried)
 	}
-	_, _ = fmt.Fprintf(opt.out, "%s: %d mutants, %d tried, %d killed (%.1f %%), %d survive and are explained, %d survive unexplained", dir, of, tried, dead, percent, explained, len(open))
+	_, _ = fmt.Fprintf(opt.out, "%s: %d mutants, %d tried, %d killed (%.1f %%; %d of them by hanging), %d survive and are explained, %d survive unexplained, %d of these reached by no test",
+		dir, of, tried, dead, percent, hung, explained, len(open), unreached)
 	if skipped > 0 {
 		_, _ = fmt.Fprintf(opt.out, ", %d not tried for want of time", skipped)
 	}

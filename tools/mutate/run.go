@@ -19,30 +19,39 @@ import (
 	"time"
 )
 
-// built is the test binary of a package with its mutants inside.
-type built struct {
-	p      *parsed
-	folder string // temporary
-	binary string
-	rapid  bool // its tests use rapid, whose flags exist then
-	lives  int  // how many random lives each property sees
-	tests  []timed
+// planted is a package with its mutants inside, laid over the module.
+type planted struct {
+	p       *parsed
+	folder  string // temporary
+	overlay string // file
+	lives   int    // how many random lives each property sees
 }
 
-// timed is one test: how long it takes, and which mutants it reaches.
+// suite is the tests of one package, built with the mutants of another or its own.
+type suite struct {
+	*planted
+	dir    string
+	binary string
+	rapid  bool // its tests use rapid, whose flags exist then
+	tests  []timed
+	left   int // tests of another package that take too long to be asked
+}
+
+// timed is one test: how much of a processor it takes, and which mutants it
+// reaches.
 type timed struct {
 	name string
 	took time.Duration
 	hits map[int]bool
 }
 
-// build compiles the tests of the package with an overlay.
-func (p *parsed) build(ctx context.Context) (*built, error) {
+// lay writes the package with its mutants where the compiler finds it.
+func (p *parsed) lay(lives int) (*planted, error) {
 	folder, err := os.MkdirTemp("", "mutate")
 	if err != nil {
 		return nil, err
 	}
-	b := &built{p: p, folder: folder, binary: filepath.Join(folder, "tests")}
+	b := &planted{p: p, folder: folder, overlay: filepath.Join(folder, "overlay.json"), lives: lives}
 	replace := map[string]string{}
 	put := func(path string, text []byte) error {
 		abs, err := filepath.Abs(path)
@@ -66,28 +75,30 @@ func (p *parsed) build(ctx context.Context) (*built, error) {
 	if err != nil {
 		return b, err
 	}
-	file := filepath.Join(folder, "overlay.json")
-	if err := os.WriteFile(file, overlay, 0o600); err != nil {
-		return b, err
+	return b, os.WriteFile(b.overlay, overlay, 0o600)
+}
+
+func (b *planted) remove() { _ = os.RemoveAll(b.folder) }
+
+// build compiles the tests of the package in dir.
+func (b *planted) build(ctx context.Context, dir string) (*suite, error) {
+	s := &suite{planted: b, dir: dir, binary: filepath.Join(b.folder, strings.ReplaceAll(dir, "/", "-"))}
+	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", b.overlay, "-o", s.binary, "./"+dir).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("building the mutants: %w\n%s", err, out)
 	}
-	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", file, "-o", b.binary, "./"+p.dir).CombinedOutput(); err != nil {
-		return b, fmt.Errorf("building the mutants: %w\n%s", err, out)
-	}
-	sources, err := filepath.Glob(filepath.Join(p.dir, "*_test.go"))
+	sources, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	for _, f := range sources {
 		text, err := os.ReadFile(f)
 		if err != nil {
-			return b, err
+			return nil, err
 		}
-		b.rapid = b.rapid || bytes.Contains(text, []byte(`"pgregory.net/rapid"`))
+		s.rapid = s.rapid || bytes.Contains(text, []byte(`"pgregory.net/rapid"`))
 	}
-	return b, err
+	return s, err
 }
 
-func (b *built) remove() { _ = os.RemoveAll(b.folder) }
-
-// run runs some tests once.
-func (b *built) run(ctx context.Context, mutant int, tests, hits string, limit time.Duration) (string, error) {
+// run runs some tests once, and says how much of a processor they took.
+func (b *suite) run(ctx context.Context, mutant int, tests, hits string, limit time.Duration) (string, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit+5*time.Second)
 	defer cancel()
 	args := []string{"-test.run", tests, "-test.failfast", "-test.timeout", limit.String()}
@@ -96,7 +107,7 @@ func (b *built) run(ctx context.Context, mutant int, tests, hits string, limit t
 		args = append(args, "-rapid.checks="+strconv.Itoa(b.lives))
 	}
 	cmd := exec.CommandContext(ctx, b.binary, args...)
-	cmd.Dir = b.p.dir
+	cmd.Dir = b.dir
 	cmd.Env = append(os.Environ(), "DAYPASS_MUTANT="+strconv.Itoa(mutant), "GOMAXPROCS=2", "DAYPASS_LIVES="+strconv.Itoa(b.lives))
 	if hits != "" {
 		cmd.Env = append(cmd.Env, "DAYPASS_MUTANT_HITS="+hits)
@@ -104,13 +115,17 @@ func (b *built) run(ctx context.Context, mutant int, tests, hits string, limit t
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	out, err := cmd.CombinedOutput()
-	return string(out), err
+	if cmd.ProcessState == nil {
+		return string(out), 0, err
+	}
+	return string(out), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), err
 }
 
-// measure finds out, test by test, how long each takes and what it reaches.
-func (b *built) measure(ctx context.Context) error {
+// measure finds out, test by test, how long each takes and what it reaches. A
+// test that takes longer than dear is left out; 0: none is.
+func (b *suite) measure(ctx context.Context, dear time.Duration) error {
 	cmd := exec.CommandContext(ctx, b.binary, "-test.list", ".")
-	cmd.Dir = b.p.dir
+	cmd.Dir = b.dir
 	out, err := cmd.Output()
 	if err != nil {
 		return fmt.Errorf("listing the tests: %w", err)
@@ -120,35 +135,45 @@ func (b *built) measure(ctx context.Context) error {
 		if strings.HasPrefix(name, "Benchmark") {
 			continue
 		}
-		hits := filepath.Join(b.folder, "hits")
-		_ = os.Remove(hits)
-		began := time.Now()
-		if out, err := b.run(ctx, 0, "^"+name+"$", hits, 5*time.Minute); err != nil {
-			return fmt.Errorf("%s fails without any mutant: %w\n%s", name, err, out)
+		t, err := b.once(ctx, name)
+		if dear > 0 && (err != nil || t.took > dear) {
+			b.left++ // one that fails counts how often it was tried, and wants more lives
+			continue
 		}
-		t := timed{name: name, took: time.Since(began), hits: map[int]bool{}}
-		text, err := os.ReadFile(hits)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err != nil {
 			return err
 		}
-		for _, line := range strings.Fields(string(text)) {
-			id, err := strconv.Atoi(line)
-			if err != nil {
-				return err
-			}
-			t.hits[id] = true
-		}
 		b.tests = append(b.tests, t)
-	}
-	if len(b.tests) == 0 {
-		return errors.New("the package has no tests")
 	}
 	slices.SortStableFunc(b.tests, func(x, y timed) int { return int(x.took - y.took) })
 	return nil
 }
 
+// once runs one test without any mutant.
+func (b *suite) once(ctx context.Context, name string) (timed, error) {
+	hits := filepath.Join(b.folder, "hits")
+	_ = os.Remove(hits)
+	out, took, err := b.run(ctx, 0, "^"+name+"$", hits, 5*time.Minute)
+	if err != nil {
+		return timed{}, fmt.Errorf("%s fails without any mutant: %w\n%s", name, err, out)
+	}
+	t := timed{name: name, took: took, hits: map[int]bool{}}
+	text, err := os.ReadFile(hits)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return t, err
+	}
+	for _, line := range strings.Fields(string(text)) {
+		id, err := strconv.Atoi(line)
+		if err != nil {
+			return t, err
+		}
+		t.hits[id] = true
+	}
+	return t, nil
+}
+
 // tryAll tries mutants, some at once.
-func (b *built) tryAll(ctx context.Context, opt options, mutants []*mutant) {
+func (b *suite) tryAll(ctx context.Context, opt options, mutants []*mutant) {
 	next := make(chan *mutant)
 	var group sync.WaitGroup
 	var tried atomic.Int64
@@ -157,13 +182,13 @@ func (b *built) tryAll(ctx context.Context, opt options, mutants []*mutant) {
 			for m := range next {
 				b.try(ctx, m)
 				if n := tried.Add(1); n%100 == 0 {
-					_, _ = fmt.Fprintf(os.Stderr, "%s: %d of %d\n", b.p.dir, n, len(mutants))
+					_, _ = fmt.Fprintf(os.Stderr, "%s, tests of %s: %d of %d\n", b.p.dir, b.dir, n, len(mutants))
 				}
 			}
 		})
 	}
 	for _, m := range mutants {
-		if !opt.until.IsZero() && time.Now().After(opt.until) {
+		if opt.over() {
 			break
 		}
 		next <- m
@@ -176,7 +201,7 @@ func (b *built) tryAll(ctx context.Context, opt options, mutants []*mutant) {
 const quick = 400 * time.Millisecond
 
 // try runs the tests that reach m, the quickest first, until one fails.
-func (b *built) try(ctx context.Context, m *mutant) {
+func (b *suite) try(ctx context.Context, m *mutant) {
 	var together, alone []timed
 	for _, t := range b.tests {
 		if !t.hits[m.id] {
@@ -190,9 +215,6 @@ func (b *built) try(ctx context.Context, m *mutant) {
 		}
 	}
 	m.result = survived
-	if m.reached == 0 {
-		return
-	}
 	groups := [][]timed{}
 	if len(together) > 0 {
 		groups = append(groups, together)
@@ -208,8 +230,10 @@ func (b *built) try(ctx context.Context, m *mutant) {
 			limit += 10 * t.took
 		}
 		limit = min(limit, time.Minute) // what hangs is noticed, too
-		if _, err := b.run(ctx, m.id, "^("+strings.Join(names, "|")+")$", "", limit); err != nil {
+		out, _, err := b.run(ctx, m.id, "^("+strings.Join(names, "|")+")$", "", limit)
+		if err != nil {
 			m.result = killed
+			m.hung = strings.Contains(out, "panic: test timed out") || strings.Contains(err.Error(), "signal: killed")
 			return
 		}
 	}

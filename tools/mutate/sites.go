@@ -17,6 +17,7 @@ type mutant struct {
 	line    int
 	result  result
 	reached int // by how many tests
+	hung    bool
 }
 
 type result int

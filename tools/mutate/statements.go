@@ -21,6 +21,9 @@ func (w *walker) removable(s ast.Stmt) {
 			if id, ok := call.Fun.(*ast.Ident); ok && id.Name == "panic" {
 				return // what follows may count on it to end the function
 			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && w.text(sel) == "failpoint.Hit" {
+				return // nothing without its build tag
+			}
 		}
 	case *ast.AssignStmt:
 		if s.Tok == token.DEFINE {
