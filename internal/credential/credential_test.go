@@ -114,6 +114,9 @@ func TestSecretShowsNowhere(t *testing.T) {
 	if n := strings.Count(all.String(), redacted); n < 30 {
 		t.Errorf("%d redactions: the test looks in the wrong place", n)
 	}
+	if s.String() != redacted || s.GoString() != redacted || s.LogValue().String() != redacted {
+		t.Errorf("%q, %q, %q", s.String(), s.GoString(), s.LogValue())
+	}
 	if s.Reveal() != text || s.IsZero() {
 		t.Error("Reveal does not reveal")
 	}

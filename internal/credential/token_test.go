@@ -126,6 +126,21 @@ func TestParseTokenRefuses(t *testing.T) {
 	}
 }
 
+// A prefix for which ParseToken has no room makes no token that it would refuse.
+func TestPrefixesThatFit(t *testing.T) {
+	longest := strings.Repeat("p", maxPrefix)
+	secret, hash := NewToken(longest)
+	if got, err := ParseToken(longest, secret.Reveal()); err != nil || got != hash {
+		t.Errorf("a prefix of %d bytes: %v", maxPrefix, err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a longer prefix was taken")
+		}
+	}()
+	NewToken(longest + "p")
+}
+
 func TestParseTokenDoesNotAllocate(t *testing.T) {
 	secret, _ := NewToken(GrantToken)
 	good, bad := secret.Reveal(), secret.Reveal()[:53]+"!"
