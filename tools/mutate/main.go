@@ -120,6 +120,7 @@ func mutate(ctx context.Context, opt options, dir string, reasons map[string]str
 	if err := b.tryIn(ctx, opt, dir, chosen, 0); err != nil {
 		return false, err
 	}
+	var failed error
 	for _, other := range kin[dir] {
 		var alive []*mutant
 		for _, m := range chosen {
@@ -131,10 +132,10 @@ func mutate(ctx context.Context, opt options, dir string, reasons map[string]str
 			break
 		}
 		if err := b.tryIn(ctx, opt, other, alive, dear); err != nil {
-			return false, err
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", other, err)) // what was found so far is worth telling
 		}
 	}
-	return report(opt, dir, len(all), chosen, reasons), nil
+	return report(opt, dir, len(all), chosen, reasons), failed
 }
 
 // tryIn tries mutants with the tests of one package.

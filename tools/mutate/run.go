@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,9 @@ type suite struct {
 	rapid  bool // its tests use rapid, whose flags exist then
 	tests  []timed
 	left   int // tests of another package that take too long to be asked
+
+	mu     sync.Mutex
+	killer map[string]string // function → the test that noticed its last mutant
 }
 
 // timed is one test: how much of a processor it takes, and which mutants it
@@ -82,7 +86,7 @@ func (b *planted) remove() { _ = os.RemoveAll(b.folder) }
 
 // build compiles the tests of the package in dir.
 func (b *planted) build(ctx context.Context, dir string) (*suite, error) {
-	s := &suite{planted: b, dir: dir, binary: filepath.Join(b.folder, strings.ReplaceAll(dir, "/", "-"))}
+	s := &suite{planted: b, dir: dir, binary: filepath.Join(b.folder, strings.ReplaceAll(dir, "/", "-")), killer: map[string]string{}}
 	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", b.overlay, "-o", s.binary, "./"+dir).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the mutants: %w\n%s", err, out)
 	}
@@ -200,41 +204,58 @@ func (b *suite) tryAll(ctx context.Context, opt options, mutants []*mutant) {
 // quick is how long a test may take to be run together with others.
 const quick = 400 * time.Millisecond
 
-// try runs the tests that reach m, the quickest first, until one fails.
+// try runs the tests that reach m until one fails: first the one that noticed
+// the last mutant of the same function, then the quickest together, then the
+// others one by one.
 func (b *suite) try(ctx context.Context, m *mutant) {
-	var together, alone []timed
+	b.mu.Lock()
+	likely := b.killer[m.fn]
+	b.mu.Unlock()
+	var first, together []timed
+	var groups [][]timed
 	for _, t := range b.tests {
 		if !t.hits[m.id] {
 			continue
 		}
 		m.reached++
-		if t.took < quick {
+		switch {
+		case t.name == likely:
+			first = append(first, t)
+		case t.took < quick:
 			together = append(together, t)
-		} else {
-			alone = append(alone, t)
+		default:
+			groups = append(groups, []timed{t})
 		}
 	}
 	m.result = survived
-	groups := [][]timed{}
-	if len(together) > 0 {
-		groups = append(groups, together)
-	}
-	for _, t := range alone {
-		groups = append(groups, []timed{t})
-	}
-	for _, g := range groups {
-		names := make([]string, len(g))
-		limit := 10 * time.Second
-		for i, t := range g {
-			names[i] = t.name
-			limit += 10 * t.took
-		}
-		limit = min(limit, time.Minute) // what hangs is noticed, too
-		out, _, err := b.run(ctx, m.id, "^("+strings.Join(names, "|")+")$", "", limit)
-		if err != nil {
+	for _, g := range append([][]timed{first, together}, groups...) {
+		if len(g) > 0 && b.notice(ctx, m, g) {
 			m.result = killed
-			m.hung = strings.Contains(out, "panic: test timed out") || strings.Contains(err.Error(), "signal: killed")
 			return
 		}
 	}
+}
+
+var failedTest = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
+
+// notice reports whether one of the tests fails with m.
+func (b *suite) notice(ctx context.Context, m *mutant, tests []timed) bool {
+	names := make([]string, len(tests))
+	limit := 10 * time.Second
+	for i, t := range tests {
+		names[i] = t.name
+		limit += 10 * t.took
+	}
+	limit = min(limit, time.Minute) // what hangs is noticed, too
+	out, _, err := b.run(ctx, m.id, "^("+strings.Join(names, "|")+")$", "", limit)
+	if err == nil {
+		return false
+	}
+	m.hung = strings.Contains(out, "panic: test timed out") || strings.Contains(err.Error(), "signal: killed")
+	if by := failedTest.FindStringSubmatch(out); by != nil {
+		b.mu.Lock()
+		b.killer[m.fn] = by[1]
+		b.mu.Unlock()
+	}
+	return true
 }

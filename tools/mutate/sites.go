@@ -14,6 +14,7 @@ import (
 type mutant struct {
 	id      int
 	name    string // stable while its function is: file, function, what was done
+	fn      string
 	line    int
 	result  result
 	reached int // by how many tests
@@ -69,7 +70,7 @@ func (w *walker) plant(at ast.Node, what string) int {
 	if n := w.seen[name]; n > 1 {
 		name += fmt.Sprintf(" #%d", n)
 	}
-	m := &mutant{id: len(*w.found) + 1, name: name, line: w.p.fset.Position(at.Pos()).Line}
+	m := &mutant{id: len(*w.found) + 1, name: name, fn: w.fn, line: w.p.fset.Position(at.Pos()).Line}
 	*w.found = append(*w.found, m)
 	return m.id
 }
