@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// perGrant is how many streams share one grant.
+// perGrant is how many streams share one grant, and one client's address: a
+// gateway takes a thousand connections from each.
 const perGrant = 100
 
 // cutting opens streams through the gateway whose grants all end at one
@@ -75,7 +76,8 @@ func (b *bench) cut(gate string, tokens []string, n int, ends time.Time) error {
 	for i := range n {
 		slots <- struct{}{}
 		group.Go(func() {
-			last, over, err := stream(gate, tokens[i%len(tokens)], func() { <-slots })
+			which := i % len(tokens)
+			last, over, err := stream(gate, which, tokens[which], func() { <-slots })
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -100,12 +102,14 @@ func (b *bench) cut(gate string, tokens []string, n int, ends time.Time) error {
 	return nil
 }
 
-// stream reads one stream to its end and returns when its last byte came and
-// when it was closed. open is called as soon as it flows, or failed to.
-func stream(gate, token string, open func()) (last, over time.Time, err error) {
+// stream reads one stream to its end, as one of the clients, and returns when
+// its last byte came and when it was closed. open is called as soon as it
+// flows, or failed to.
+func stream(gate string, client int, token string, open func()) (last, over time.Time, err error) {
 	once := sync.OnceFunc(open)
 	defer once()
-	conn, err := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(context.Background(), "tcp", gate)
+	from := &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+client%250))}
+	conn, err := (&net.Dialer{Timeout: 10 * time.Second, LocalAddr: from}).DialContext(context.Background(), "tcp", gate)
 	if err != nil {
 		return last, over, err
 	}
