@@ -55,7 +55,7 @@ func (b *Broker) Logout(ctx context.Context, cookie string) error {
 	check := b.cfg.Index.Check(live.Hash(hash))
 	b.cfg.Index.EndCredential(live.Hash(hash))
 	grant, cred := check.Grant(), check.Credential()
-	if grant == nil {
+	if grant == nil || cred == nil {
 		return nil // it was over already
 	}
 	return b.do(ctx, grantee(proof{grant: grant}), sqlstore.Ends, func(u *unit) error {

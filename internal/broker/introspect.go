@@ -96,6 +96,9 @@ func (b *Broker) prove(token string, accept func(resource string) bool) (proof, 
 			return proof{}, check.State.String()
 		}
 		grant, cred := check.Grant(), check.Credential()
+		if grant == nil || cred == nil { // forgotten in the meantime
+			return proof{}, live.Unknown.String()
+		}
 		if cred.Kind != live.KindToken {
 			return proof{}, check.State.String()
 		}

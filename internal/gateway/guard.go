@@ -103,7 +103,14 @@ type use struct {
 	Credential *live.Credential
 }
 
-func useOf(c live.Check) use { return use{Check: c, Grant: c.Grant(), Credential: c.Credential()} }
+// useOf makes the views. What has been forgotten in the meantime is unknown.
+func useOf(c live.Check) use {
+	u := use{Check: c, Grant: c.Grant(), Credential: c.Credential()}
+	if u.Grant == nil || u.Credential == nil {
+		return use{}
+	}
+	return u
+}
 
 // authenticate finds the live grant of the attempt's credential, for the
 // attempt's resource.

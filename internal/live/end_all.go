@@ -6,26 +6,28 @@ import "time"
 // gives a reason for, and returns how many those were.
 func (x *Index) EndAll(match func(principal, resource string) (reason string, ok bool), at time.Time) int {
 	type ended struct {
-		entry  *entry
+		place  place
 		reason string
 	}
 	var all []ended
 	x.mu.RLock()
-	for e := range x.grants.all {
+	for r := range x.grants.all {
+		e := x.entries.at(r)
 		if e.ended.Load() != 0 {
 			continue
 		}
-		if reason, ok := match(e.party.principal, e.terms.resource); ok {
-			all = append(all, ended{e, reason})
+		if reason, ok := match(x.parties.at(e.party).principal, x.terms.at(e.terms).resource); ok {
+			all = append(all, ended{place{e.name, r}, reason})
 		}
 	}
 	x.mu.RUnlock()
-	for _, e := range all {
+	for _, w := range all {
 		x.mu.Lock()
-		done := x.end(e.entry, at, e.reason)
+		e := x.in(w.place)
+		done := e != nil && x.end(w.place.at, e, at, w.reason)
 		x.mu.Unlock()
 		if done {
-			x.watchers.fire(e.entry, e.reason)
+			x.watchers.fire(w.place, w.reason)
 		}
 	}
 	return len(all)

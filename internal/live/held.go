@@ -1,64 +1,62 @@
 package live
 
-import (
-	"encoding/json"
-	"hash/maphash"
-)
+import "encoding/json"
 
 // holders are the grants that were not ended, by whose they are and of what. A
-// grant is in the list of its pair by two pointers of its own, so that a pair
+// grant is in the list of its pair by two numbers of its own, so that a pair
 // costs one slot of a table, and leaving a long list is one step.
 type holders struct {
+	x     *Index
 	hash  func(principal, resource string) uint64
-	heads table[entry]
+	heads table // of entries
 }
 
-func (h *holders) init() {
-	seed := maphash.MakeSeed()
-	h.hash = func(principal, resource string) uint64 {
-		var m maphash.Hash
-		m.SetSeed(seed)
-		_, _ = m.WriteString(principal)
-		_ = m.WriteByte(0)
-		_, _ = m.WriteString(resource)
-		return m.Sum64()
-	}
-	h.heads.key = func(e *entry) uint64 { return h.hash(e.party.principal, e.terms.resource) }
+func (h *holders) init(x *Index) {
+	h.x = x
+	h.hash = func(principal, resource string) uint64 { return x.shared.hash(principal, resource) }
 }
+
+func (h *holders) pair(r ref) (principal, resource string) {
+	e := h.x.entries.at(r)
+	return h.x.parties.at(e.party).principal, h.x.terms.at(e.terms).resource
+}
+
+func (h *holders) key(r ref) uint64 { return h.hash(h.pair(r)) }
 
 // first returns the place of the first of a pair's list, nil when there is no
 // list.
-func (h *holders) first(principal, resource string) **entry {
-	return h.heads.find(h.hash(principal, resource), func(e *entry) bool {
-		return e.party.principal == principal && e.terms.resource == resource
+func (h *holders) first(principal, resource string) *ref {
+	return h.heads.find(h.hash(principal, resource), func(r ref) bool {
+		whose, what := h.pair(r)
+		return whose == principal && what == resource
 	})
 }
 
-// enter puts e in front of its pair's list.
-func (h *holders) enter(e *entry) {
-	first := h.first(e.party.principal, e.terms.resource)
+// enter puts a grant in front of its pair's list.
+func (h *holders) enter(r ref, e *entry) {
+	first := h.first(h.pair(r))
 	if first == nil {
-		h.heads.insert(e)
+		h.heads.insert(r, h.key(r), h.key)
 		return
 	}
-	e.next, (*first).prev = *first, e
-	*first = e
+	e.next, h.x.entries.at(*first).prev = *first, r
+	*first = r
 }
 
-// leave takes e, which is in its pair's list, out of it.
-func (h *holders) leave(e *entry) {
+// leave takes a grant, which is in its pair's list, out of it.
+func (h *holders) leave(r ref, e *entry) {
 	switch {
-	case e.prev != nil:
-		e.prev.next = e.next
-	case e.next != nil:
-		*h.first(e.party.principal, e.terms.resource) = e.next
+	case e.prev != 0:
+		h.x.entries.at(e.prev).next = e.next
+	case e.next != 0:
+		*h.first(h.pair(r)) = e.next
 	default:
-		h.heads.remove(e)
+		h.heads.remove(r, h.key(r), h.key)
 	}
-	if e.next != nil {
-		e.next.prev = e.prev
+	if e.next != 0 {
+		h.x.entries.at(e.next).prev = e.prev
 	}
-	e.prev, e.next = nil, nil
+	e.prev, e.next = 0, 0
 }
 
 // Held returns a grant of principal on resource that gives access at this
@@ -73,10 +71,14 @@ func (x *Index) Held(principal, resource string, covers func(incarnation string,
 		return nil
 	}
 	now := x.now()
-	for e := *first; e != nil; e = e.next {
-		if _, _, over := e.over(now); !over && e.started(now) && covers(e.terms.incarnation, *e.terms.scope) {
-			return e.view()
+	for r := *first; r != 0; {
+		e := x.entries.at(r)
+		if _, _, over := x.over(e, now); !over && e.started(now) {
+			if t := x.terms.at(e.terms); covers(t.incarnation, t.scope) {
+				return x.view(r)
+			}
 		}
+		r = e.next
 	}
 	return nil
 }

@@ -6,80 +6,10 @@
 // It refuses to decide anything but "is this credential good at this instant".
 package live
 
-import (
-	"encoding/json"
-	"time"
-)
+import "time"
 
 // Hash is the SHA-256 of a credential.
 type Hash [32]byte
-
-// Grant is one grant as checks see it. Out of an Index it is a view, made when
-// it is asked for: its fields do not change, and what moves (the end) is behind
-// methods. The index keeps times to the millisecond.
-type Grant struct {
-	ID          string
-	Request     string
-	Principal   string
-	OnBehalfOf  string // the owner of an agent or service, "" otherwise
-	Resource    string
-	Incarnation string
-	Kind        string
-	Scope       json.RawMessage // canonical
-	StartsAt    time.Time
-
-	entry *entry
-}
-
-// ExpiresAt returns the end of the grant as it is now: extensions move it. It
-// is zero for a Grant that did not come out of an Index.
-func (g *Grant) ExpiresAt() time.Time {
-	if g.entry == nil {
-		return time.Time{}
-	}
-	return time.UnixMilli(g.entry.end()).UTC()
-}
-
-// Used reports whether MarkUsed was called for a grant that came out of an
-// Index, since this process started.
-func (g *Grant) Used() bool { return g.entry != nil && g.entry.asked.Load() }
-
-// MarkUsed notes that the first use of g without a credential is on record.
-func (g *Grant) MarkUsed() {
-	if g.entry != nil {
-		g.entry.asked.Store(true)
-	}
-}
-
-// The kinds of a Credential.
-const (
-	KindToken  = "token"
-	KindCookie = "cookie"
-)
-
-// Credential is one thing that proves a grant. Only its hash is known.
-type Credential struct {
-	Hash      Hash
-	ID        string // jti
-	Grant     string
-	Kind      string // KindToken or KindCookie
-	Host      string // a cookie is good for this host alone; "" otherwise
-	IssuedAt  time.Time
-	ExpiresAt time.Time // zero: as long as its grant, extensions included
-
-	record *credential
-}
-
-// Used reports whether MarkUsed was called for a credential that came out of
-// an Index, since this process started.
-func (c *Credential) Used() bool { return c.record != nil && c.record.used.Load() }
-
-// MarkUsed notes that the first use of c is on record.
-func (c *Credential) MarkUsed() {
-	if c.record != nil {
-		c.record.used.Store(true)
-	}
-}
 
 // State is what a check says of a credential.
 type State uint8
@@ -122,23 +52,29 @@ type Check struct {
 	EndedAt time.Time // of Ended
 	Reason  string    // of Ended
 
-	record *credential // nil when the state is Unknown
+	in   *Index // nil when the state is Unknown
+	at   ref
+	hash Hash
 }
 
-// Grant returns the grant that was checked, nil when the state is Unknown. It
-// makes a view each time, which allocates.
-func (c Check) Grant() *Grant {
-	if c.record == nil {
-		return nil
-	}
-	return c.record.grant.view()
+// Grant returns the grant that was checked; nil when the state is Unknown, and
+// when the credential has been forgotten since. It makes a view each time,
+// which allocates.
+func (c Check) Grant() (g *Grant) {
+	c.look(func(r *credential) { g = c.in.view(r.grant) })
+	return g
 }
 
-// Credential returns the credential that was checked, nil when the state is
-// Unknown. It makes a view each time, which allocates.
-func (c Check) Credential() *Credential {
-	if c.record == nil {
-		return nil
+// Credential returns the credential that was checked; nil when the state is
+// Unknown, and when the credential has been forgotten since. It makes a view
+// each time, which allocates.
+func (c Check) Credential() (v *Credential) {
+	c.look(func(r *credential) { v = c.in.credentialView(c.at, r) })
+	return v
+}
+
+func (c Check) look(f func(*credential)) {
+	if c.in != nil {
+		c.in.lookAt(c.at, &c.hash, f)
 	}
-	return c.record.view()
 }

@@ -184,7 +184,8 @@ func TestCredentialsWhoseKeysCollide(t *testing.T) {
 		}
 	}
 	for _, i := range []int{2, 0, 3} {
-		x.creds.remove(x.credential(&hashes[i]))
+		r, c := x.credential(&hashes[i])
+		x.creds.remove(r, c.key(), x.proofKey)
 		if x.Check(hashes[i]).State != Unknown || x.Check(hashes[1]).State != Live {
 			t.Fatalf("after unlinking %d", i)
 		}

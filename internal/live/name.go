@@ -2,7 +2,6 @@ package live
 
 import (
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/binary"
 )
 
@@ -13,18 +12,44 @@ type name [16]byte
 
 const nameChars = 26
 
-var nameEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+const nameAlphabet = "abcdefghijklmnopqrstuvwxyz234567" // RFC 4648, in small letters
 
 // nameOf takes an ID apart. odd is the whole of an ID that is not a prefix, "_"
 // and the one way to write 128 bits; "" otherwise.
 func nameOf(id string) (n name, prefix, odd string) {
 	if at := len(id) - nameChars; at > 0 && id[at-1] == '_' {
-		_, err := nameEncoding.Decode(n[:], []byte(id[at:]))
-		if text := n.text(); err == nil && string(text[:]) == id[at:] && n != (name{}) {
+		if n, ok := parseName(id[at:]); ok && n != (name{}) {
 			return n, id[:at-1], ""
 		}
 	}
 	return hashName(id), "", id
+}
+
+// parseName reads the 26 characters: 25 of five bits, one of three.
+func parseName(text string) (n name, ok bool) {
+	var hi, lo uint64
+	for i := range nameChars {
+		var v uint64
+		switch c := text[i]; {
+		case 'a' <= c && c <= 'z':
+			v = uint64(c - 'a')
+		case '2' <= c && c <= '7':
+			v = uint64(c-'2') + 26
+		default:
+			return name{}, false
+		}
+		if i < nameChars-1 {
+			hi, lo = hi<<5|lo>>59, lo<<5|v
+			continue
+		}
+		if v&3 != 0 { // another way to write the same
+			return name{}, false
+		}
+		hi, lo = hi<<3|lo>>61, lo<<3|v>>2
+	}
+	binary.BigEndian.PutUint64(n[:8], hi)
+	binary.BigEndian.PutUint64(n[8:], lo)
+	return n, true
 }
 
 func hashName(id string) name {
@@ -45,7 +70,13 @@ func nameWith(prefix, id string) (n name, odd string) {
 }
 
 func (n *name) text() (text [nameChars]byte) {
-	nameEncoding.Encode(text[:], n[:])
+	hi, lo := binary.BigEndian.Uint64(n[:8]), binary.BigEndian.Uint64(n[8:])
+	text[nameChars-1] = nameAlphabet[lo<<2&31]
+	hi, lo = hi>>3, lo>>3|hi<<61
+	for i := nameChars - 2; i >= 0; i-- {
+		text[i] = nameAlphabet[lo&31]
+		hi, lo = hi>>5, lo>>5|hi<<59
+	}
 	return text
 }
 

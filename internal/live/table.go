@@ -3,34 +3,34 @@ package live
 import "math/bits"
 
 // table finds records by a 64-bit key. It is made for what a map spends most
-// memory on: a slot is a pointer and two bytes of the key, and a shard grows by
+// memory on: a slot is a number and two bytes of the key, and a shard grows by
 // a quarter, not to the double. Growing stops whoever waits for one shard's
 // records to move, not for all of them. Records whose keys are equal may be in
-// it together; the caller tells them apart.
-type table[T any] struct {
-	key    func(*T) uint64 // well mixed
-	shards [256]shard[T]
+// it together; the caller tells them apart. What changes a table is given the
+// function that returns the key, well mixed, of each record that is in it.
+type table struct {
+	shards [256]shard
 	n      int
 }
 
 // shard is open addressing with linear probing: a record is at its home or
 // behind it with no empty slot in between.
-type shard[T any] struct {
+type shard struct {
 	tags  []uint16 // 0: the slot is empty
-	items []*T
+	items []ref
 	n     int
 }
 
 func tagOf(key uint64) uint16 { return uint16(key) | 1 }
 
-func (t *table[T]) shard(key uint64) *shard[T] { return &t.shards[key>>56] }
+func (t *table) shard(key uint64) *shard { return &t.shards[key>>56] }
 
-func (s *shard[T]) home(key uint64) int {
+func (s *shard) home(key uint64) int {
 	hi, _ := bits.Mul64(key<<8, uint64(len(s.items)))
 	return int(hi)
 }
 
-func (s *shard[T]) after(i int) int {
+func (s *shard) after(i int) int {
 	if i++; i < len(s.items) {
 		return i
 	}
@@ -39,7 +39,7 @@ func (s *shard[T]) after(i int) int {
 
 // find returns the place of the record of this key that is says yes to; nil
 // when there is none. It is good until the table changes.
-func (t *table[T]) find(key uint64, is func(*T) bool) **T {
+func (t *table) find(key uint64, is func(ref) bool) *ref {
 	s := t.shard(key)
 	if s.n == 0 {
 		return nil
@@ -54,45 +54,54 @@ func (t *table[T]) find(key uint64, is func(*T) bool) **T {
 }
 
 // insert adds a record that is not in the table.
-func (t *table[T]) insert(p *T) {
-	key := t.key(p)
+func (t *table) insert(r ref, key uint64, keyOf func(ref) uint64) {
 	s := t.shard(key)
 	if (s.n+1)*8 > len(s.items)*7 {
-		t.grow(s)
+		s.grow(max(4, len(s.items)+len(s.items)/4), keyOf)
 	}
-	s.place(key, p)
+	s.place(r, key)
 	s.n++
 	t.n++
 }
 
-func (s *shard[T]) place(key uint64, p *T) {
+func (s *shard) place(r ref, key uint64) {
 	i := s.home(key)
 	for s.tags[i] != 0 {
 		i = s.after(i)
 	}
-	s.tags[i], s.items[i] = tagOf(key), p
+	s.tags[i], s.items[i] = tagOf(key), r
 }
 
-func (t *table[T]) grow(s *shard[T]) {
+func (s *shard) grow(size int, keyOf func(ref) uint64) {
 	old := s.items
-	size := max(4, len(old)+len(old)/4)
-	s.tags, s.items = make([]uint16, size), make([]*T, size)
-	for _, p := range old {
-		if p != nil {
-			s.place(t.key(p), p)
+	s.tags, s.items = make([]uint16, size), make([]ref, size)
+	for _, r := range old {
+		if r != 0 {
+			s.place(r, keyOf(r))
 		}
 	}
 }
 
-// remove takes p out; it does nothing for a p that is not in the table.
-func (t *table[T]) remove(p *T) {
-	key := t.key(p)
+// expect makes room for so many records more.
+func (t *table) expect(n int, keyOf func(ref) uint64) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		each := s.n + n/len(t.shards)
+		each += each / 16 // they are not spread evenly
+		if size := each*8/7 + 1; n >= len(t.shards) && size > len(s.items) {
+			s.grow(size, keyOf)
+		}
+	}
+}
+
+// remove takes r out; it does nothing for a record that is not in the table.
+func (t *table) remove(r ref, key uint64, keyOf func(ref) uint64) {
 	s := t.shard(key)
 	if s.n == 0 {
 		return
 	}
 	i := s.home(key)
-	for s.items[i] != p {
+	for s.items[i] != r {
 		if s.tags[i] == 0 {
 			return
 		}
@@ -107,27 +116,27 @@ func (t *table[T]) remove(p *T) {
 	// Whatever could not have been put where it is, had the slot been empty
 	// then, moves there.
 	for j := s.after(i); s.tags[j] != 0; j = s.after(j) {
-		home := s.home(t.key(s.items[j]))
+		home := s.home(keyOf(s.items[j]))
 		if s.distance(home, j) >= s.distance(i, j) {
 			s.tags[i], s.items[i] = s.tags[j], s.items[j]
 			i = j
 		}
 	}
-	s.tags[i], s.items[i] = 0, nil
+	s.tags[i], s.items[i] = 0, 0
 }
 
 // all yields every record, in no order.
-func (t *table[T]) all(yield func(*T) bool) {
+func (t *table) all(yield func(ref) bool) {
 	for i := range t.shards {
-		for _, p := range t.shards[i].items {
-			if p != nil && !yield(p) {
+		for _, r := range t.shards[i].items {
+			if r != 0 && !yield(r) {
 				return
 			}
 		}
 	}
 }
 
-func (s *shard[T]) distance(from, to int) int {
+func (s *shard) distance(from, to int) int {
 	if to >= from {
 		return to - from
 	}

@@ -2,6 +2,7 @@ package live
 
 import (
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -13,36 +14,43 @@ import (
 func TestTableAgreesWithAMap(t *testing.T) {
 	type record struct{ key, n uint64 }
 	rapid.Check(t, func(t *rapid.T) {
-		tab := table[record]{key: func(r *record) uint64 { return r.key }}
-		all := map[record]*record{}
+		var tab table
+		var records slab[record]
+		keyOf := func(r ref) uint64 { return records.at(r).key }
+		all := map[record]ref{}
 		// One shard, few homes, few tags: all of them crowd and wrap around.
 		keys := rapid.Custom(func(t *rapid.T) uint64 {
 			return rapid.Uint64Range(0, 7).Draw(t, "home")<<53&(1<<56-1) | rapid.Uint64Range(0, 3).Draw(t, "tag") | rapid.Uint64Range(0, 1).Draw(t, "shard")<<56
 		})
 		numbers := rapid.Uint64Range(0, 3)
-		find := func(r record) *record {
-			if p := tab.find(r.key, func(o *record) bool { return *o == r }); p != nil {
+		find := func(want record) ref {
+			if p := tab.find(want.key, func(r ref) bool { return *records.at(r) == want }); p != nil {
 				return *p
 			}
-			return nil
+			return 0
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"insert": func(t *rapid.T) {
 				r := record{keys.Draw(t, "key"), numbers.Draw(t, "n")}
-				if all[r] == nil {
-					all[r] = &r
-					tab.insert(&r)
+				if all[r] == 0 {
+					at, place := records.take()
+					*place, all[r] = r, at
+					tab.insert(at, r.key, keyOf)
 				}
 			},
 			"remove": func(t *rapid.T) {
 				r := record{keys.Draw(t, "key"), numbers.Draw(t, "n")}
-				if p := all[r]; p != nil {
-					tab.remove(p)
-					delete(all, r)
-				} else {
-					tab.remove(&r) // not there: nothing
+				at := all[r]
+				if at == 0 { // not there: nothing
+					var place *record
+					at, place = records.take()
+					*place = r
 				}
+				tab.remove(at, r.key, keyOf)
+				records.give(at)
+				delete(all, r)
 			},
+			"expect": func(t *rapid.T) { tab.expect(rapid.IntRange(0, 2000).Draw(t, "more"), keyOf) },
 			"": func(t *rapid.T) {
 				for r, p := range all {
 					if find(r) != p {
@@ -65,20 +73,28 @@ func TestTableAgreesWithAMap(t *testing.T) {
 	})
 }
 
-// A table that was emptied holds nothing.
+// A table that was emptied holds nothing, nor does what its records were in.
 func TestTableForgets(t *testing.T) {
-	tab := table[credential]{key: (*credential).key}
-	all := make([]*credential, 20_000)
-	for i := range all {
-		all[i] = &credential{hash: hashOf(uint64(i))}
-		tab.insert(all[i])
+	x := New(func() time.Time { return epoch })
+	refs := make([]ref, 20_000)
+	for i := range refs {
+		r, c := x.proofs.take()
+		c.hash = hashOf(uint64(i))
+		x.creds.insert(r, c.key(), x.proofKey)
+		refs[i] = r
 	}
-	for _, c := range all {
-		tab.remove(c)
+	for _, r := range refs {
+		x.creds.remove(r, x.proofKey(r), x.proofKey)
+		x.proofs.give(r)
 	}
-	for i := range tab.shards {
-		if s := &tab.shards[i]; s.n != 0 || s.items != nil || s.tags != nil {
+	for i := range x.creds.shards {
+		if s := &x.creds.shards[i]; s.n != 0 || s.items != nil || s.tags != nil {
 			t.Fatalf("shard %d holds %d of %d", i, s.n, len(s.items))
+		}
+	}
+	for i := range x.proofs.chunks {
+		if x.proofs.chunks[i].items != nil {
+			t.Fatalf("chunk %d is kept", i)
 		}
 	}
 }

@@ -20,24 +20,33 @@ const (
 // says why; at once if it is over already or not known. After stop returns, a
 // call that has not begun will not.
 func (x *Index) Watch(grant string, f func(reason string)) (stop func()) {
+	n, odd := nameWith(grantPrefix, grant)
 	x.mu.RLock()
-	e := x.entry(grant)
+	p := place{n, x.named(n, odd)}
 	x.mu.RUnlock()
 	w := &watcher{f: f}
-	if e == nil {
+	if p.at == 0 {
 		go w.call(ReasonUnknown)
 		return func() { w.done.Store(true) }
 	}
-	x.watchers.add(e, w)
+	x.watchers.add(p, w)
 	// Looked at after adding: an End in between either found the watcher or is
 	// seen here.
-	if _, reason, over := e.over(x.now()); over {
-		x.watchers.fire(e, reason)
+	if reason, over := x.overAt(p, x.now()); over {
+		x.watchers.fire(p, reason)
 	}
 	return func() {
 		w.done.Store(true)
-		x.watchers.remove(e, w)
+		x.watchers.remove(p, w)
 	}
+}
+
+// overAt says whether and why the grant in this place is over. One that has
+// been forgotten is.
+func (x *Index) overAt(p place, now time.Time) (reason string, over bool) {
+	reason, over = ReasonUnknown, true
+	x.look(p, func(e *entry) { _, reason, over = x.over(e, now) })
+	return reason, over
 }
 
 // watcher is one caller of Watch. It is in the list of its watched grant while
@@ -58,39 +67,46 @@ func (w *watcher) call(reason string) {
 // watched is a grant that somebody watches. It exists while there is anybody
 // in its list.
 type watched struct {
-	entry *entry
+	place place
 	first *watcher
 	at    int64 // Unix milliseconds; its place in the heap
 	index int
 }
 
 // watchers is the scheduler: one goroutine over a heap of deadlines, running
-// only while there is somebody to tell.
+// only while there is somebody to tell. It asks the index while it holds its
+// own lock; so the index never calls it while it holds its own.
 type watchers struct {
-	now func() time.Time
+	x *Index
 
 	mu      sync.Mutex
 	heap    deadlines
-	watched map[*entry]*watched
+	watched map[place]*watched
 	running bool
 	closed  bool
 	wake    chan struct{} // capacity 1: the earliest deadline may have changed
 }
 
-func (s *watchers) init(now func() time.Time) {
-	s.now, s.wake, s.watched = now, make(chan struct{}, 1), make(map[*entry]*watched)
+func (s *watchers) init(x *Index) {
+	s.x, s.wake, s.watched = x, make(chan struct{}, 1), make(map[place]*watched)
 }
 
-func (s *watchers) add(e *entry, w *watcher) {
+// end is when the grant in this place ends.
+func (s *watchers) end(p place) (end int64) {
+	s.x.look(p, func(e *entry) { end = e.end() })
+	return end
+}
+
+func (s *watchers) add(p place, w *watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return
 	}
-	g := s.watched[e]
+	g := s.watched[p]
 	if g == nil {
-		g = &watched{entry: e, at: e.end()}
-		s.watched[e] = g
+		g = &watched{place: p, at: s.end(p)}
+		s.watched[p] = g
 		heap.Push(&s.heap, g)
 		if g.index == 0 {
 			s.poke()
@@ -107,14 +123,14 @@ func (s *watchers) add(e *entry, w *watcher) {
 	}
 }
 
-func (s *watchers) remove(e *entry, w *watcher) {
+func (s *watchers) remove(p place, w *watcher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !w.listed {
 		return
 	}
 	w.listed = false
-	g := s.watched[e]
+	g := s.watched[p]
 	if w.next != nil {
 		w.next.prev = w.prev
 	}
@@ -126,32 +142,32 @@ func (s *watchers) remove(e *entry, w *watcher) {
 	w.prev, w.next = nil, nil
 	if g.first == nil {
 		heap.Remove(&s.heap, g.index)
-		delete(s.watched, e)
+		delete(s.watched, p)
 	}
 }
 
-// moved puts e where its new deadline belongs.
-func (s *watchers) moved(e *entry) {
+// moved puts a grant where its new deadline belongs.
+func (s *watchers) moved(p place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.watched[e]
+	g := s.watched[p]
 	if g == nil {
 		return
 	}
-	g.at = e.end()
+	g.at = s.end(p)
 	heap.Fix(&s.heap, g.index)
 	s.poke()
 }
 
-// fire tells all watchers of e.
-func (s *watchers) fire(e *entry, reason string) {
+// fire tells all watchers of a grant.
+func (s *watchers) fire(p place, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fireLocked(e, reason)
+	s.fireLocked(p, reason)
 }
 
-func (s *watchers) fireLocked(e *entry, reason string) {
-	g := s.watched[e]
+func (s *watchers) fireLocked(p place, reason string) {
+	g := s.watched[p]
 	if g == nil {
 		return
 	}
@@ -162,7 +178,7 @@ func (s *watchers) fireLocked(e *entry, reason string) {
 		go w.call(reason)
 		w = next
 	}
-	delete(s.watched, e)
+	delete(s.watched, p)
 }
 
 func (s *watchers) poke() {
@@ -210,20 +226,20 @@ func (s *watchers) due() (wait time.Duration, again bool) {
 		s.running = false
 		return 0, false
 	}
-	now := s.now()
+	now := s.x.now()
 	for len(s.heap) > 0 {
-		e := s.heap[0].entry
-		if at := e.end(); at != s.heap[0].at { // an extension is on its way to moved
+		p := s.heap[0].place
+		if at := s.end(p); at != s.heap[0].at { // an extension is on its way to moved
 			s.heap[0].at = at
 			heap.Fix(&s.heap, 0)
 			continue
 		}
-		_, reason, over := e.over(now)
+		reason, over := s.x.overAt(p, now)
 		if !over {
 			left := time.UnixMilli(s.heap[0].at).Sub(now)
 			return min(max(left, 0), stride), true
 		}
-		s.fireLocked(e, reason)
+		s.fireLocked(p, reason)
 	}
 	return linger, true
 }
