@@ -117,6 +117,9 @@ func TestSecretShowsNowhere(t *testing.T) {
 	if s.String() != redacted || s.GoString() != redacted || s.LogValue().String() != redacted {
 		t.Errorf("%q, %q, %q", s.String(), s.GoString(), s.LogValue())
 	}
+	if b, err := s.MarshalText(); err != nil || string(b) != redacted {
+		t.Errorf("%q, %v", b, err)
+	}
 	if s.Reveal() != text || s.IsZero() {
 		t.Error("Reveal does not reveal")
 	}

@@ -49,6 +49,12 @@ func TestWhatCannotBeKeptIsNotUsed(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("left over: %v, %v", left, err)
 	}
+	if err := os.WriteFile(dir+".plain", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := openDir(filepath.Join(dir+".plain", "keys")); err == nil || !strings.HasPrefix(err.Error(), "making key folder") {
+		t.Errorf("a folder within a file: %v", err)
+	}
 	largest := make([]byte, maxFile)
 	for range 2 { // made, then read
 		if b, err := LoadOrCreateFile(dir, "largest", func() ([]byte, error) { return largest, nil }); err != nil || len(b) != maxFile {
@@ -186,10 +192,26 @@ func TestKeyFilesOfOtherThings(t *testing.T) {
 	}
 }
 
-func TestSizesOfRSAKeys(t *testing.T) {
+func TestSizesOfKeys(t *testing.T) {
+	made, err := newKey(RS256, t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := made.public.(*rsa.PublicKey).N.BitLen(); n != rsaBits {
+		t.Errorf("a new key of %d bits", n)
+	}
+	agreed, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, public := range []crypto.PublicKey{nil, agreed.Public(), "key"} {
+		if fits(ES256, public) || fits(RS256, public) {
+			t.Errorf("%T fits", public)
+		}
+	}
 	for bits, want := range map[uint]bool{1024: false, rsaBits - 1: false, rsaBits: true, 4096: true, maxRSABits: true, maxRSABits + 1: false} {
 		n := new(big.Int).SetBit(new(big.Int), int(bits)-1, 1)
-		var public crypto.PublicKey = &rsa.PublicKey{N: n, E: 65537}
+		public := &rsa.PublicKey{N: n, E: 65537}
 		if fits(RS256, public) != want || fits(ES256, public) {
 			t.Errorf("%d bits: %v as RS256, %v as ES256", bits, fits(RS256, public), fits(ES256, public))
 		}
@@ -281,6 +303,89 @@ func TestRotationOnABadDisk(t *testing.T) {
 	again := open(t, k.dir, at) // its private half is back, and a start retires it
 	if got := again.current(ES256).kid; got != kids[0] || again.keys[old.kid].private != nil {
 		t.Errorf("after a restart: %s signs", got)
+	}
+}
+
+// A rotation that is stopped while the clock is set back, or stands still,
+// leaves the new key the newer one: a start takes it and not the old.
+//
+// Invariant: A24, A34
+func TestStoppedRotationWithTheClockSetBack(t *testing.T) {
+	for _, at := range []time.Time{t0, t0.Add(-time.Hour)} {
+		k := newRing(t)
+		old := k.current(ES256)
+		unblock := block(t, filepath.Join(k.dir, old.fileName()))
+		kids, err := k.Rotate(at)
+		if err == nil || len(kids) != 1 {
+			t.Fatalf("Rotate = %v, %v", kids, err)
+		}
+		unblock()
+		again := open(t, k.dir, at)
+		if got := again.current(ES256); got.kid != kids[0] || !got.created.Equal(old.created.Add(time.Millisecond)) || !again.keys[old.kid].retired.Equal(got.created) {
+			t.Errorf("rotated at %s: %+v signs", at, got)
+		}
+	}
+}
+
+// Several rotations may have been stopped: one key signs after a start, the
+// newest, and each of the others was retired when the next was made.
+//
+// Invariant: A24, A34
+func TestManyStoppedRotations(t *testing.T) {
+	k := newRing(t)
+	kids := []string{k.current(ES256).kid}
+	for i := range 3 {
+		k.change.Lock()
+		made, err := k.add(ES256, t0.Add(time.Duration(i+1)*time.Minute))
+		k.change.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		kids = append(kids, made.kid)
+	}
+	now := t0.Add(4 * time.Minute)
+	for i, info := range open(t, k.dir, now).Keys(now) {
+		want := KeyRetiring
+		if i == 3 {
+			want = KeyCurrent
+		}
+		retired := t0.Add(time.Duration(i+1) * time.Minute).Truncate(time.Millisecond)
+		if info.KID != kids[i] || info.State != want || want == KeyRetiring && !info.RetiredAt.Equal(retired) {
+			t.Errorf("key %d: %+v", i, info)
+		}
+	}
+}
+
+// A ring that lives for long holds the keys that can still be met, and no more.
+func TestKeysThatHaveRunOutAreForgotten(t *testing.T) {
+	k := newRing(t)
+	now := t0
+	for range 4 {
+		now = now.Add(MaxLife + Overlap)
+		if _, err := k.Rotate(now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if files, err := os.ReadDir(k.dir); len(k.keys) != 4 || err != nil || len(files) != 4 {
+		t.Errorf("%d keys and %d files after four rotations, want two current and two retired", len(k.keys), len(files))
+	}
+}
+
+// A key whose file somebody deleted is revoked all the same; a folder that is
+// not there cannot vouch for that.
+//
+// Invariant: A24
+func TestRevokingWhatIsGone(t *testing.T) {
+	k := newRing(t)
+	old := k.current(ES256)
+	if err := os.Remove(filepath.Join(k.dir, old.fileName())); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Revoke(old.kid, t0); err != nil || k.keys[old.kid] != nil || k.Ready() != nil {
+		t.Errorf("Revoke: %v, Ready: %v", err, k.Ready())
+	}
+	if err := removePrivate(filepath.Join(k.dir, "none"), "k"); err == nil || !strings.HasPrefix(err.Error(), "syncing key folder") {
+		t.Errorf("deleted from a folder that is not there: %v", err)
 	}
 }
 

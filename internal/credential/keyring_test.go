@@ -224,6 +224,12 @@ func TestRetiredKeySignsNothing(t *testing.T) {
 	if err := forge(at.Add(-time.Minute)); err != nil {
 		t.Fatalf("before the rotation the key was good: %v", err)
 	}
+	if err := forge(at); err != nil {
+		t.Errorf("in the second of the rotation: %v", err)
+	}
+	if err := forge(at.Add(time.Second)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "after its key was retired") {
+		t.Errorf("signed a second after it was retired: %v", err)
+	}
 	if err := forge(at.Add(2 * time.Second)); !errors.Is(err, ErrInvalid) {
 		t.Errorf("signed after it was retired: %v", err)
 	}

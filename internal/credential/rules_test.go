@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // ruled fails unless the error names the rule that was broken, and no other:
@@ -125,6 +127,9 @@ func TestPrepareNamesTheRule(t *testing.T) {
 		{"exp over", func(c *Claims, l *Limits) { c.ExpiresAt = l.Now }, ErrTooLate.Error()},
 		{"grant_exp", func(c *Claims, l *Limits) { c.GrantExpiresAt = l.GrantExpires }, "grant_exp is set by assertions alone"},
 		{"no txn", func(c *Claims, _ *Limits) { c.Txn = "" }, "no txn"},
+		{"a detail too large", func(c *Claims, _ *Limits) {
+			c.AuthorizationDetails = []json.RawMessage{json.RawMessage(`{"type":"` + strings.Repeat("x", maxPayload) + `"}`)}
+		}, "bytes, over 5120"},
 		{"half a detail", func(c *Claims, _ *Limits) { c.AuthorizationDetails = []json.RawMessage{json.RawMessage(`{"type":"x"`)} }, "is no object with a type"},
 	} {
 		claims, limits := credentialClaims(t0), limitsAt(t0)
@@ -207,5 +212,52 @@ func TestLongestTokenThatIsRead(t *testing.T) {
 	}
 	if !lengths[maxToken] || !lengths[maxToken+1] && !lengths[maxToken+2] {
 		t.Errorf("the test looks beside the bound: %v", lengths)
+	}
+}
+
+// No second is given away: a token of a second more would outlive its grant, or
+// the life of its type counted from the second in which it is issued.
+//
+// Invariant: A3
+func TestLatestIsTheLast(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := t0.Add(time.Duration(rapid.IntRange(0, 10_000).Draw(t, "now")) * time.Millisecond)
+		life := time.Duration(rapid.IntRange(1, 300).Draw(t, "life")) * time.Second
+		l := Limits{Now: now, MaxLife: life, GrantExpires: now.Add(time.Duration(rapid.IntRange(0, 600_000).Draw(t, "grant")) * time.Millisecond)}
+		latest, iat := l.Latest(), time.Unix(now.Unix(), 0)
+		if latest.Nanosecond() != 0 || latest.After(l.GrantExpires) || latest.Sub(iat) > life {
+			t.Fatalf("%s is too late at %s for %s until %s", latest, now, life, l.GrantExpires)
+		}
+		if more := latest.Add(time.Second); !more.After(l.GrantExpires) && more.Sub(iat) <= life {
+			t.Fatalf("%s at %s for %s until %s, and a second later would do", latest, now, life, l.GrantExpires)
+		}
+	})
+}
+
+// A token is good from the very second that it names, and an assertion says to
+// the second when its grant ends.
+//
+// Invariant: A3
+func TestFirstAndLastInstant(t *testing.T) {
+	k := newRing(t)
+	from := time.Unix(t0.Unix(), 0)
+	token := issue(t, k, from, ES256)
+	for at, want := range map[time.Time]string{from.Add(-1): "not valid yet", from: "", from.Add(4*time.Minute - 1): "", from.Add(4 * time.Minute): "expired"} {
+		_, err := k.Verify(token, optionsAt(at))
+		ruled(t, at.String(), err, want)
+	}
+	l, err := PrepareAssertion(assertionClaims(from), limitsAt(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := k.Sign(l, ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := optionsAt(from)
+	o.Type = TypeAssertion
+	c, err := k.Verify(s.Reveal(), o)
+	if err != nil || !c.GrantExpiresAt.Equal(from.Add(time.Hour)) || !c.ExpiresAt.Equal(from.Add(AssertionLife)) || !c.IssuedAt.Equal(from) || !c.NotBefore.Equal(from) {
+		t.Errorf("%+v, %v", c, err)
 	}
 }

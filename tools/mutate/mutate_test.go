@@ -39,7 +39,16 @@ func f(a, b int, d time.Duration, s string) (n int, err error) {
 	return n, nil
 }
 
-func g(bool) named { return true }
+func g(bool) named {
+	failpoint.Hit("sample.g") // which is no behaviour, and stays
+	return true
+}
+
+var failpoint = point{}
+
+type point struct{}
+
+func (point) Hit(string) {}
 `
 
 // What is planted is Go, keeps its types, and is of every sort.
@@ -61,6 +70,9 @@ func TestPlantedCodeIsGo(t *testing.T) {
 			t.Errorf("two mutants have the name %s", m.name)
 		}
 		names[m.name] = true
+		if strings.Contains(m.name, "failpoint") {
+			t.Errorf("a failpoint is planted over: %s", m.name)
+		}
 		sorts[strings.Split(m.name, ": ")[1]]++
 	}
 	for _, sort := range []string{
@@ -100,6 +112,17 @@ func TestReasonsAreRead(t *testing.T) {
 		}
 		if want == 3 && got["one"] != "because of this" {
 			t.Errorf("%q", got["one"])
+		}
+	}
+}
+
+// The kin of a package are packages that have tests.
+func TestKinHaveTests(t *testing.T) {
+	for dir, others := range kin {
+		for _, d := range append([]string{dir}, others...) {
+			if found, err := filepath.Glob(filepath.Join("../..", d, "*_test.go")); err != nil || len(found) == 0 {
+				t.Errorf("%s has no tests: %v", d, err)
+			}
 		}
 	}
 }

@@ -77,12 +77,21 @@ import (
 var (
 	mutantChosen_, _ = strconv.Atoi(os.Getenv("DAYPASS_MUTANT"))
 	mutantHits_      = os.Getenv("DAYPASS_MUTANT_HITS")
+	mutantCounted_   = mutantHits_ != ""
 	mutantHit_       [%d]atomic.Bool
 )
 
-// mutant_ reports whether this mutant is the one that was chosen.
+// mutant_ reports whether this mutant is the one that was chosen. It is small
+// enough to be inlined: some are asked for each byte of a long text.
 func mutant_(id int) bool {
-	if mutantHits_ != "" && !mutantHit_[id].Swap(true) {
+	if mutantCounted_ {
+		mutantReached_(id)
+	}
+	return id == mutantChosen_
+}
+
+func mutantReached_(id int) {
+	if !mutantHit_[id].Swap(true) {
 		f, err := os.OpenFile(mutantHits_, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 		if err != nil {
 			panic(err)
@@ -90,7 +99,6 @@ func mutant_(id int) bool {
 		_, _ = f.WriteString(strconv.Itoa(id) + "\n")
 		_ = f.Close()
 	}
-	return id == mutantChosen_
 }
 
 type mutantInteger_ interface {
