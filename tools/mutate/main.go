@@ -23,6 +23,7 @@ import (
 func main() {
 	opt := options{out: os.Stdout}
 	flag.IntVar(&opt.every, "every", 1, "try one mutant in so many, chosen by its name")
+	flag.IntVar(&opt.part, "part", 0, "which of these parts: tests that were written for one are tried by another")
 	flag.IntVar(&opt.jobs, "jobs", 2, "how many test binaries run at once")
 	flag.IntVar(&opt.lives, "lives", 60, "how many random lives each property sees for each mutant")
 	flag.StringVar(&opt.only, "only", "", "try only mutants whose name contains this")
@@ -64,7 +65,8 @@ func main() {
 
 type options struct {
 	out         io.Writer
-	every, jobs int
+	every, part int
+	jobs        int
 	lives       int
 	only        string
 	again       string
@@ -100,7 +102,7 @@ func mutate(ctx context.Context, opt options, dir string, reasons map[string]str
 	all := p.instrument()
 	var chosen []*mutant
 	for _, m := range all {
-		if m.sampled(opt.every) && strings.Contains(m.name, opt.only) && strings.Contains(before, m.name+"\n") == (opt.again != "") {
+		if m.sampled(opt.every, opt.part) && strings.Contains(m.name, opt.only) && strings.Contains(before, m.name+"\n") == (opt.again != "") {
 			chosen = append(chosen, m)
 		}
 	}

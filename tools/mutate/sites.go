@@ -31,10 +31,10 @@ const (
 
 // sampled picks one mutant in n by its name, so that the sample does not move
 // when code elsewhere does.
-func (m *mutant) sampled(n int) bool {
+func (m *mutant) sampled(n, part int) bool {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(m.name))
-	return n <= 1 || h.Sum32()%uint32(n) == 0
+	return n <= 1 || h.Sum32()%uint32(n) == uint32(part)
 }
 
 // walker plants the mutants of one file.
