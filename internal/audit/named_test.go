@@ -53,6 +53,9 @@ func TestForgedProofsSayWhere(t *testing.T) {
 		{"another event", single, 3, func(p *api.Proof) { p.Event = "evt_9" }, "it is about another entry"},
 		{"no entry", single, 3, func(p *api.Proof) { p.Leaf.Bytes = "{}" }, "audit entry"},
 		{"a leaf before the first", single, 3, func(p *api.Proof) { p.Leaf.Index = -1 }, place},
+		{"a leaf after the last, and an entry before", batch, 8, func(p *api.Proof) {
+			p.Leaf.Index, p.Leaf.First, p.Leaf.Count, p.BatchRoot, p.BatchProof = 6, 8, 1, "", nil
+		}, place},
 		{"a leaf after the last", single, 3, func(p *api.Proof) { p.Leaf.Index = 6 }, place},
 		{"no entries in the leaf", single, 3, func(p *api.Proof) { p.Leaf.Count = 0 }, place},
 		{"fewer entries than leaves", single, 3, func(p *api.Proof) { p.Leaf.Index = 3 }, place},
@@ -223,6 +226,9 @@ func TestRefusedCheckpointsSayWhy(t *testing.T) {
 		{"a\u0001b", m.head, "cannot be the origin of a log"},
 		{"a\xffb", m.head, "cannot be the origin of a log"},
 		{"a+b", m.head, "cannot be the origin of a log"},
+		{"+a", m.head, "cannot be the origin of a log"},
+		{" a", m.head, "cannot be the origin of a log"},
+		{"", m.head, "cannot be the origin of a log"},
 		{testOrigin, Head{Seq: 1, Leaves: 2}, "no log has 1 entries in 2 leaves"},
 		{testOrigin, Head{Seq: maxSeq, Leaves: 1}, ""},
 		{testOrigin, Head{Seq: maxSeq + 1, Leaves: 1}, "no log has"},

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/daypass/daypass/internal/access"
 )
 
 // What is written for one kind of resource decides nothing on another: not a
@@ -193,6 +195,11 @@ func TestShortage(t *testing.T) {
 		if got := c.Answers(id); got != want {
 			t.Errorf("who answers for %s: %q", id, got)
 		}
+	}
+	// Two accounts of one person between which another stands are one person.
+	apart := parse(t, "principals:\n  - {id: user:a, person: user:z, groups: [group:g]}\n  - {id: user:b, groups: [group:g]}\n  - {id: user:z, groups: [group:g]}\n")
+	if got := fmt.Sprint(apart.Candidates(access.Stage{From: []string{"group:g"}}, "")); got != "[user:b user:z]" {
+		t.Error(got)
 	}
 	d := parse(t, crowd)
 	for id, want := range map[string]string{"group:dev": "[group:all]", "service:cd": "[group:all]", "user:ana": "[group:dev]", "group:world": "[]", "user:bo": "[group:world]"} {

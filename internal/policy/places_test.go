@@ -173,6 +173,14 @@ func TestPartsOfConditions(t *testing.T) {
     resource.id == "y" = false
       resource.id = "prod-db"
 `,
+		`principal.kind == "user" && resource.kind == "postgres" && resource.id == "x"`: `principal.kind == "user" && resource.kind == "postgres" && resource.id == "x" = false
+  principal.kind == "user" = true
+    principal.kind = "user"
+  resource.kind == "postgres" = true
+    resource.kind = "postgres"
+  resource.id == "x" = false
+    resource.id = "prod-db"
+`,
 		`principal.groups.exists(g, g == "group:dev") && principal.id in ["user:ana"]`: `principal.groups.exists(g, g == "group:dev") && principal.id in ["user:ana"] = true
   principal.groups.exists(g, g == "group:dev") = true
   principal.id in ["user:ana"] = true

@@ -164,13 +164,31 @@ func TestSurveyWithinItsBudget(t *testing.T) {
 
 // What is remembered of a condition is bounded, to the last cell.
 func TestSurveyRemembersNoMoreThanFits(t *testing.T) {
-	c := parse(t, crowded+"    - {name: r, when: 'principal.id != resource.id && request.duration > duration(\"1m\")', approve: auto, max_duration: 1h}\n")
-	targets := c.Targets()
-	points := make([]Point, maxCells/30+1)
-	for _, n := range []int{maxCells / 30, maxCells/30 + 1} {
-		s := c.Survey(slices.Clone(targets), points[:n], 1)
-		if cells := len(s.tables[0].whoAt) * len(s.tables[0].whatAt) * s.tables[0].points; (s.tables[0].cells != nil) != (cells <= maxCells) {
-			t.Errorf("%d cells of at most %d: remembered %v", cells, maxCells, s.tables[0].cells != nil)
+	for when, c := range map[string]struct {
+		points int
+		fits   bool
+	}{
+		`size(principal.groups) > 1`: {maxCells / 4, true},    // four sorts of people
+		`resource.id != "x" + "y"`:   {maxCells/5 + 1, false}, // five resources: one cell too many
+	} {
+		catalog := parse(t, crowded+"    - {name: r, when: '"+when+" && request.duration > duration(\"1m\")', approve: auto, max_duration: 1h}\n")
+		s := catalog.Survey(catalog.Targets(), make([]Point, c.points), 1)
+		cells := len(s.tables[0].whoAt) * len(s.tables[0].whatAt) * s.tables[0].points
+		if over := cells - maxCells; over != 0 && over != 1 || (over == 0) != c.fits {
+			t.Fatalf("%s: the test looks beside the bound, at %d", when, over)
+		}
+		if (s.tables[0].cells != nil) != c.fits {
+			t.Errorf("%s: %d cells of at most %d, remembered: %v", when, cells, maxCells, s.tables[0].cells != nil)
+		}
+	}
+}
+
+// One point is one request of which everything is known.
+func TestSurveyOfOnePoint(t *testing.T) {
+	c := parse(t, crowded+"    - {name: r, when: 'request.duration > duration(\"20m\") && unverified.reason == \"\"', approve: auto, max_duration: 1h}\n")
+	for long, want := range map[time.Duration]Truth{20 * time.Minute: No, 21 * time.Minute: Yes} {
+		if got := c.Survey(c.Targets(), []Point{{Duration: long, At: noon}}, 10).Rule(0, 0, 0, 0); got != want {
+			t.Errorf("%s: %d", long, got)
 		}
 	}
 }
