@@ -91,6 +91,26 @@ func (s *Session) Context() context.Context {
 // Done is closed when the session is cut or closed.
 func (s *Session) Done() <-chan struct{} { return s.Context().Done() }
 
+// Over reports whether the session was cut or, at this instant, has lost what it
+// rests on; it is cut then. A gateway asks before each piece that it passes on:
+// what hangs up comes from a timer, which is late on a machine that gives this
+// process no time, and the piece that has just come must not pass all the same
+// (A4). It does not allocate.
+func (s *Session) Over() bool {
+	s.mu.Lock()
+	over := s.reason != ""
+	s.mu.Unlock()
+	if over {
+		return true
+	}
+	now := s.guard.index.Check(s.Credential.Hash)
+	if now.State == live.Live {
+		return false
+	}
+	s.end(now.Reason)
+	return true
+}
+
 // EndReason says why the session was cut: expired, returned, revoked, policy,
 // credential_expired, killed or shutdown; "" when it was not.
 func (s *Session) EndReason() string {

@@ -81,12 +81,12 @@ func (f *flow) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (f *flow) Write(p []byte) (int, error) {
-	f.mu.Lock()
-	cut, wrote := f.cutOff, f.wrote
-	f.mu.Unlock()
-	if cut {
+	if f.isCut() {
 		return 0, errCut
 	}
+	f.mu.Lock()
+	wrote := f.wrote
+	f.mu.Unlock()
 	if !wrote {
 		f.WriteHeader(http.StatusOK)
 	}
@@ -122,10 +122,13 @@ func (f *flow) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return &upgraded{Conn: conn, early: rw.Reader, flow: f}, rw, nil
 }
 
+// isCut reports whether nothing more may pass. It asks the clock too, and must
+// be called without f.mu: what it finds over is cut.
 func (f *flow) isCut() bool {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.cutOff
+	cut := f.cutOff
+	f.mu.Unlock()
+	return cut || f.session.Over()
 }
 
 // uses notes the connection that carries the request to the upstream.
@@ -135,7 +138,11 @@ func (f *flow) uses(c net.Conn) {
 	f.upstream = up
 	cut := f.cutOff
 	f.mu.Unlock()
-	if cut && up != nil {
+	if up == nil {
+		return
+	}
+	up.carries.Store(f)
+	if cut {
 		up.abort()
 	}
 }
@@ -144,8 +151,12 @@ func (f *flow) uses(c net.Conn) {
 // serve others now.
 func (f *flow) settled() {
 	f.mu.Lock()
+	up := f.upstream
 	f.upstream = nil
 	f.mu.Unlock()
+	if up != nil {
+		up.carries.CompareAndSwap(f, nil)
+	}
 }
 
 // cut ends the flow. It is the session's OnEnd and does not block.

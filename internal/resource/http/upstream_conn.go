@@ -74,7 +74,9 @@ type upstreamConn struct {
 	// spent: nothing may be asked on it any more. The transport then takes
 	// another one, as it does when a pooled connection turns out to be dead.
 	spent atomic.Bool
-	among *upstreamConns
+	// carries is the request that is on it; nil between requests.
+	carries atomic.Pointer[flow]
+	among   *upstreamConns
 }
 
 // Close implements net.Conn.
@@ -89,6 +91,9 @@ var errSpent = errors.New("the connection was bound to one client's authenticati
 func (c *upstreamConn) Write(p []byte) (int, error) {
 	if c.spent.Load() {
 		return 0, errSpent
+	}
+	if f := c.carries.Load(); f != nil && f.isCut() {
+		return 0, errCut
 	}
 	return c.Conn.Write(p)
 }
