@@ -143,28 +143,121 @@ func TestADenyOfABrokenGlass(t *testing.T) {
 	}
 }
 
+// A deny says what a person found. It ends what is left of the access, and of
+// what had ended by itself it changes neither when nor why.
+//
+// Invariant: A2, A10, A38
+func TestADenyOfWhatHasEnded(t *testing.T) {
+	r := broken(t)
+	over := noon.Add(30 * time.Minute)
+	for name, c := range map[string]struct {
+		before *Request
+		now    time.Time
+		state  string
+		ended  time.Time
+		events int
+	}{
+		"the last instant":       {r, over.Add(-time.Millisecond), "approved/ended:revoked", over.Add(-time.Millisecond), 4},
+		"over, and not noticed":  {r, over, "approved/ended:expired", over, 4},
+		"long over, not noticed": {r, over.Add(time.Hour), "approved/ended:expired", over, 4},
+		"over, and noticed":      {do(t, r, Tick{}, Facts{Now: over}), over.Add(time.Hour), "approved/ended:expired", over, 2},
+	} {
+		f := Facts{Now: c.now, Directory: town()}
+		events, err := Decide(c.before, vote(r, "user:bo", Deny), f)
+		if err != nil || len(events) != c.events {
+			t.Fatalf("%s: %#v, %v", name, events, err)
+		}
+		after := Apply(c.before, events...)
+		want(t, after, c.state)
+		if !after.Grant.EndedAt.Equal(c.ended) || !after.Duty.Finding {
+			t.Errorf("%s: ended at %s, want %s", name, after.Grant.EndedAt, c.ended)
+		}
+	}
+}
+
+// A deny of access that is being taken back already is a finding, and starts
+// nothing again.
+//
+// Invariant: A2, A10
+func TestADenyOfWhatIsEnding(t *testing.T) {
+	f := facts(noon, town(), glassTerms())
+	f.Connector = true
+	r := do(t, nil, breaking(glassTerms()), f)
+	returned := do(t, r, End{Reason: EndReturned, By: "user:ana"}, f)
+	for before, after := range map[*Request]string{r: "approved/ending:revoked", returned: "approved/ending:returned"} {
+		now := do(t, before, vote(r, "user:bo", Deny), f)
+		want(t, now, after)
+		if !now.Duty.Finding || !now.Duty.Open() {
+			t.Errorf("the duty is %+v", now.Duty)
+		}
+	}
+}
+
+// What was decided is not changed by whoever still holds what was asked.
+//
+// Invariant: A8
+func TestABrokenGlassIsItsOwn(t *testing.T) {
+	s := breaking(glassTerms())
+	r := do(t, nil, s, facts(noon, town(), glassTerms()))
+	other := Apply(r)
+	s.Content.Terms.BreakGlass.Notify[0], s.Told[0] = "group:none", "user:none"
+	other.Content.Terms.BreakGlass.Notify[1], other.Duty.Told[1] = "group:none", "user:none"
+	if g := r.Content.Terms.BreakGlass.Notify; g[0] != "group:dba" || g[1] != "group:owners" || r.Duty.Told[0] != "user:bo" || r.Duty.Told[1] != "user:bo2" {
+		t.Errorf("%v, told %v", g, r.Duty.Told)
+	}
+	if r.Content.Hash() != r.ContentHash {
+		t.Error("the content has another hash")
+	}
+	f := facts(noon, town(), glassTerms())
+	done := do(t, do(t, r, vote(r, "user:bo", Approve), f), vote(r, "user:di", Approve), f)
+	copied := Apply(done)
+	*copied.Duty.DoneAt = noon.Add(time.Hour)
+	if !done.Duty.DoneAt.Equal(noon) {
+		t.Errorf("reviewed at %s", done.Duty.DoneAt)
+	}
+}
+
+// Break-glass is for now: a start that has come is no later one.
+func TestBreakGlassFromNow(t *testing.T) {
+	s := breaking(glassTerms())
+	at := noon
+	s.Content.StartAt = &at
+	want(t, do(t, nil, s, facts(noon, town(), glassTerms())), "approved/active")
+	later := noon.Add(time.Millisecond)
+	s.Content.StartAt = &later
+	refused(t, nil, s, facts(noon, town(), glassTerms()), CodeInvalidField)
+}
+
 // Invariant: A6, A9, A13, A16
 func TestBreakGlassRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Submit, *Facts)
 		code   Code
 	}{
-		"no reason":            {func(s *Submit, _ *Facts) { s.Content.ReasonDigest = "" }, CodeInvalidField},
-		"later":                {func(s *Submit, _ *Facts) { at := noon.Add(time.Hour); s.Content.StartAt = &at }, CodeInvalidField},
-		"too long":             {func(s *Submit, _ *Facts) { s.Content.Duration = 31 * time.Minute }, CodeInvalidField},
-		"issuing off":          {func(_ *Submit, f *Facts) { f.IssuingOff = true }, CodeIssuingOff},
-		"a duty is open":       {func(_ *Submit, f *Facts) { f.OpenDuty = "req_0" }, CodeReviewDue},
-		"only one is told":     {func(s *Submit, _ *Facts) { s.Told = []string{"user:bo", "user:bo2"} }, CodeInvalidCommand},
-		"one of two is ana":    {func(s *Submit, _ *Facts) { s.Told = []string{"user:bo", "user:ana", "user:ana2"} }, CodeInvalidCommand},
-		"told is not named":    {func(s *Submit, _ *Facts) { s.Told = []string{"user:bo", "user:ed"} }, CodeInvalidCommand},
-		"an agent is told":     {func(s *Submit, _ *Facts) { s.Told = []string{"user:cy", "agent:bot"} }, CodeInvalidCommand},
-		"nobody knows people":  {func(_ *Submit, f *Facts) { f.Directory = nil }, CodeInvalidCommand},
-		"the catalog moved":    {func(_ *Submit, f *Facts) { f.Current = &Verdict{Terms: terms(stage("dba", 2, "group:dba"))} }, CodeInvalidCommand},
-		"the catalog refuses":  {func(_ *Submit, f *Facts) { f.Current.Refusal = "No." }, CodeInvalidCommand},
-		"nobody would review":  {func(s *Submit, _ *Facts) { s.Content.Terms.Stages = nil }, CodeInvalidCommand},
-		"a rule approves":      {func(s *Submit, _ *Facts) { s.Content.Terms.Auto, s.Content.Terms.Stages = true, nil }, CodeInvalidCommand},
-		"nobody is to be told": {func(s *Submit, _ *Facts) { s.Content.Terms.BreakGlass.Notify = nil }, CodeInvalidCommand},
-		"nobody answers":       {func(s *Submit, _ *Facts) { s.Person = "" }, CodeInvalidCommand},
+		"no reason":             {func(s *Submit, _ *Facts) { s.Content.ReasonDigest = "" }, CodeInvalidField},
+		"later":                 {func(s *Submit, _ *Facts) { at := noon.Add(time.Hour); s.Content.StartAt = &at }, CodeInvalidField},
+		"too long":              {func(s *Submit, _ *Facts) { s.Content.Duration = 31 * time.Minute }, CodeInvalidField},
+		"issuing off":           {func(_ *Submit, f *Facts) { f.IssuingOff = true }, CodeIssuingOff},
+		"a duty is open":        {func(_ *Submit, f *Facts) { f.OpenDuty = "req_0" }, CodeReviewDue},
+		"only one is told":      {func(s *Submit, _ *Facts) { s.Told = []string{"user:bo", "user:bo2"} }, CodeInvalidCommand},
+		"one of two is ana":     {func(s *Submit, _ *Facts) { s.Told = []string{"user:bo", "user:ana", "user:ana2"} }, CodeInvalidCommand},
+		"told is not named":     {func(s *Submit, _ *Facts) { s.Told = []string{"user:bo", "user:ed"} }, CodeInvalidCommand},
+		"an agent is told":      {func(s *Submit, _ *Facts) { s.Told = []string{"user:cy", "agent:bot"} }, CodeInvalidCommand},
+		"nobody knows people":   {func(_ *Submit, f *Facts) { f.Directory = nil }, CodeInvalidCommand},
+		"the catalog moved":     {func(_ *Submit, f *Facts) { f.Current = &Verdict{Terms: terms(stage("dba", 2, "group:dba"))} }, CodeInvalidCommand},
+		"the catalog refuses":   {func(_ *Submit, f *Facts) { f.Current.Refusal = "No." }, CodeInvalidCommand},
+		"nobody would review":   {func(s *Submit, _ *Facts) { s.Content.Terms.Stages = nil }, CodeInvalidCommand},
+		"a rule approves":       {func(s *Submit, _ *Facts) { s.Content.Terms.Auto, s.Content.Terms.Stages = true, nil }, CodeInvalidCommand},
+		"nobody is to be told":  {func(s *Submit, _ *Facts) { s.Content.Terms.BreakGlass.Notify = nil }, CodeInvalidCommand},
+		"no ID for the grant":   {func(s *Submit, _ *Facts) { s.GrantID = "" }, CodeInvalidCommand},
+		"no catalog":            {func(_ *Submit, f *Facts) { f.Current = nil }, CodeInvalidCommand},
+		"the catalog shortened": {func(_ *Submit, f *Facts) { f.Current.Terms.MaxDuration = 10 * time.Minute }, CodeInvalidCommand},
+		"nobody knows one told": {func(s *Submit, f *Facts) {
+			dir := town()
+			dir.groups["group:dba"] = append(dir.groups["group:dba"], "user:ghost")
+			s.Told, f.Directory = []string{"user:bo", "user:ghost"}, dir
+		}, CodeInvalidCommand},
+		"nobody answers": {func(s *Submit, _ *Facts) { s.Person = "" }, CodeInvalidCommand},
 		"an extension": {func(s *Submit, f *Facts) {
 			s.Content.Extends = "grt_0"
 			f.Base = &Grant{ID: "grt_0", State: Active, StartsAt: noon, ExpiresAt: noon.Add(time.Minute)}
