@@ -1,8 +1,11 @@
 package broker
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/daypass/daypass/internal/access"
@@ -15,41 +18,72 @@ import (
 const lately = 1000
 
 // loadLive fills the index with the grants that may give access, and with
-// those that ended last.
-func (b *Broker) loadLive(tx *sqlstore.Tx) error {
-	ended, err := endedLately(tx)
-	if err != nil {
+// those that ended last. Nobody else writes yet, so that all that it reads, by
+// several connections, is of one state.
+func (b *Broker) loadLive(ctx context.Context) error {
+	var ended []*access.Request
+	if err := b.cfg.Store.View(ctx, func(tx *sqlstore.Tx) error {
+		grants, credentials, err := tx.CountLive()
+		if err != nil {
+			return err
+		}
+		b.cfg.Index.Expect(grants, credentials)
+		ended, err = endedLately(tx)
+		return err
+	}); err != nil {
 		return err
 	}
 	for _, r := range ended {
 		b.cfg.Index.Put(b.liveGrant(r), r.Grant.ExpiresAt)
 	}
-	share := names{}
-	err = tx.EachActiveGrant(func(g *sqlstore.ActiveGrant) error {
-		principal := share.of(g.Requester)
-		b.cfg.Index.Put(live.Grant{
-			ID: string(g.Grant), Request: string(g.Request), Principal: principal, OnBehalfOf: b.owner(principal), Resource: share.of(g.Resource),
-			Incarnation: share.of(g.Incarnation), Kind: share.of(g.Kind), Scope: json.RawMessage(share.of(g.Scope)), StartsAt: g.StartsAt,
-		}, g.ExpiresAt)
-		return nil
-	})
-	if err != nil {
+	if err := b.inHalves(ctx, b.loadGrants); err != nil {
 		return err
 	}
-	// Those of other grants that have ended are dropped by the index.
-	err = tx.EachCredential(func(c *sqlstore.StoredCredential) error {
-		b.cfg.Index.PutCredential(live.Credential{
-			Hash: live.Hash(c.Hash), ID: string(c.ID), Grant: string(c.Grant), Kind: share.of(c.Kind), Host: share.of(c.Host), IssuedAt: c.IssuedAt,
-		})
-		return nil
-	})
-	if err != nil {
+	// After all grants: those of other grants, that have ended, are dropped.
+	if err := b.inHalves(ctx, b.loadCredentials); err != nil {
 		return err
 	}
 	for _, r := range ended {
 		b.buryGrant(r.Grant)
 	}
-	return nil
+	return b.cfg.Store.View(ctx, b.endSwept)
+}
+
+// inHalves reads two halves at once.
+func (b *Broker) inHalves(ctx context.Context, read func(*sqlstore.Tx, sqlstore.Part) error) error {
+	other := make(chan error, 1)
+	go func() {
+		other <- b.cfg.Store.View(ctx, func(tx *sqlstore.Tx) error { return read(tx, sqlstore.OtherHalf) })
+	}()
+	err := b.cfg.Store.View(ctx, func(tx *sqlstore.Tx) error { return read(tx, sqlstore.OneHalf) })
+	return errors.Join(err, <-other)
+}
+
+func (b *Broker) loadGrants(tx *sqlstore.Tx, part sqlstore.Part) error {
+	share, scopes := names{}, map[string]json.RawMessage{}
+	return tx.EachActiveGrant(part, func(g *sqlstore.ActiveGrant) error {
+		scope, ok := scopes[string(g.Scope)]
+		if !ok {
+			scope = bytes.Clone(g.Scope)
+			scopes[string(scope)] = scope
+		}
+		principal := share.of(g.Requester)
+		b.cfg.Index.Put(live.Grant{
+			ID: string(g.Grant), Request: string(g.Request), Principal: principal, OnBehalfOf: b.owner(principal), Resource: share.of(g.Resource),
+			Incarnation: share.of(g.Incarnation), Kind: share.of(g.Kind), Scope: scope, StartsAt: g.StartsAt,
+		}, g.ExpiresAt)
+		return nil
+	})
+}
+
+func (b *Broker) loadCredentials(tx *sqlstore.Tx, part sqlstore.Part) error {
+	share := names{}
+	return tx.EachCredential(part, func(c *sqlstore.StoredCredential) error {
+		b.cfg.Index.PutCredential(live.Credential{
+			Hash: live.Hash(c.Hash), ID: string(c.ID), Grant: string(c.Grant), Kind: share.of(c.Kind), Host: share.of(c.Host), IssuedAt: c.IssuedAt,
+		})
+		return nil
+	})
 }
 
 // endedLately are the grants that ended last, the oldest first. It asks for

@@ -119,6 +119,9 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		unclean, err = b.load(tx)
 		return err
 	})
+	if err == nil && b.quarantine.Load() == nil { // in quarantine the index stays empty: no check allows
+		err = b.loadLive(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("loading the state: %w", err)
 	}
@@ -136,7 +139,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// load reads the catalog in force, tokens, switches, and the live grants.
+// load reads the catalog in force, tokens and switches.
 func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 	st := &state{catalog: policy.Empty(), incarnations: map[string]string{}}
 	row, err := tx.Catalog()
@@ -183,16 +186,7 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 	if err := tx.PutSetting(settingRunning, "yes"); err != nil {
 		return false, err
 	}
-	if err := b.sweeps.load(tx); err != nil {
-		return false, err
-	}
-	if b.quarantine.Load() != nil {
-		return ran == "yes", nil // the index stays empty: no check allows
-	}
-	if err := b.loadLive(tx); err != nil {
-		return false, err
-	}
-	return ran == "yes", b.endSwept(tx)
+	return ran == "yes", b.sweeps.load(tx)
 }
 
 // started writes the entries of a start: where the last run did not end

@@ -52,6 +52,7 @@ func Run(t *testing.T, open Open) {
 		{"rows/texts", (*suite).texts},
 		{"rows/credentials", (*suite).credentials},
 		{"rows/start", (*suite).starting},
+		{"rows/start/halves", (*suite).halves},
 		{"rows/tokens", (*suite).tokens},
 		{"rows/catalogs", (*suite).catalogs},
 		{"rows/settings and replies", (*suite).settingsAndReplies},
