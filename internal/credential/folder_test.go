@@ -306,6 +306,24 @@ func TestRotationOnABadDisk(t *testing.T) {
 	}
 }
 
+// Without its folder a ring makes no key that it could not keep: it goes on
+// with those it has.
+//
+// Invariant: A24
+func TestRotationWithoutAFolder(t *testing.T) {
+	k := newRing(t)
+	old := k.current(ES256)
+	if err := os.Rename(k.dir, k.dir+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	if kids, err := k.Rotate(t0.Add(time.Minute)); err == nil || len(kids) != 0 || k.current(ES256) != old {
+		t.Errorf("Rotate = %v, %v", kids, err)
+	}
+	if _, err := k.Verify(issue(t, k, t0, ES256), optionsAt(t0)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A rotation that is stopped while the clock is set back, or stands still,
 // leaves the new key the newer one: a start takes it and not the old.
 //
