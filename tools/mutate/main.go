@@ -4,8 +4,9 @@
 // for each mutant, only with the tests that reach it, the quickest first. What
 // survives is shown to the tests of the package's kin.
 //
-// It refuses to guess: a mutant that survives all tests of its package fails the
-// run unless survivors.txt says why nothing can notice it.
+// It refuses to count what was not seen: a mutant that no test reaches is a
+// survivor, one that hangs is told apart, and a survivor stays on the list until
+// a test kills it or survivors.txt says why nothing can.
 package main
 
 import (
@@ -30,6 +31,7 @@ func main() {
 	flag.StringVar(&opt.again, "again", "", "try only the mutants that survived in this output of an earlier run")
 	flag.BoolVar(&opt.list, "list", false, "list the mutants and try none")
 	flag.Float64Var(&opt.least, "least", 90, "percent that must be killed in each package")
+	flag.BoolVar(&opt.strict, "strict", false, "fail for every survivor that survivors.txt does not explain, too")
 	flag.DurationVar(&opt.budget, "budget", 0, "stop trying after so long and say how far it got; 0: never")
 	flag.BoolVar(&opt.alone, "alone", false, "run the package's own tests only, not those of its kin")
 	flag.Usage = func() {
@@ -74,6 +76,7 @@ type options struct {
 	least       float64
 	budget      time.Duration
 	alone       bool
+	strict      bool
 	until       time.Time // zero: no end
 }
 
@@ -205,10 +208,7 @@ func report(opt options, dir string, of int, chosen []*mutant, reasons map[strin
 		_, _ = fmt.Fprintf(opt.out, ", %d not tried for want of time", skipped)
 	}
 	_, _ = fmt.Fprintln(opt.out)
-	if opt.every > 1 || opt.again != "" {
-		// A part of them says little of survivors, and enough of tests that
-		// have stopped to look.
-		return percent >= opt.least && tried > 0
-	}
-	return len(open) == 0 && percent >= opt.least && tried > 0
+	// A part of them says little of survivors, and enough of tests that have
+	// stopped to look.
+	return percent >= opt.least && tried > 0 && (!opt.strict || len(open) == 0)
 }
