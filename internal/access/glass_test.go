@@ -249,6 +249,7 @@ func TestBreakGlassRefusals(t *testing.T) {
 		"nobody would review":   {func(s *Submit, _ *Facts) { s.Content.Terms.Stages = nil }, CodeInvalidCommand},
 		"a rule approves":       {func(s *Submit, _ *Facts) { s.Content.Terms.Auto, s.Content.Terms.Stages = true, nil }, CodeInvalidCommand},
 		"nobody is to be told":  {func(s *Submit, _ *Facts) { s.Content.Terms.BreakGlass.Notify = nil }, CodeInvalidCommand},
+		"no time at all":        {func(s *Submit, _ *Facts) { s.Content.Terms.BreakGlass.MaxDuration = 0 }, CodeInvalidCommand},
 		"no ID for the grant":   {func(s *Submit, _ *Facts) { s.GrantID = "" }, CodeInvalidCommand},
 		"no catalog":            {func(_ *Submit, f *Facts) { f.Current = nil }, CodeInvalidCommand},
 		"the catalog shortened": {func(_ *Submit, f *Facts) { f.Current.Terms.MaxDuration = 10 * time.Minute }, CodeInvalidCommand},

@@ -123,6 +123,7 @@ func TestScheduledStart(t *testing.T) {
 		{"with a connector", func(f *Facts, _ *people) { f.Connector = true }, "approved/activating"},
 		{"too early", func(f *Facts, _ *people) { f.Now = at.Add(-time.Millisecond) }, "approved/scheduled"},
 		{"refused", func(f *Facts, _ *people) { f.Current = &Verdict{Refusal: "No."} }, "approved/ended:policy"},
+		{"refused, whatever else the catalog says", func(f *Facts, _ *people) { f.Current = &Verdict{Refusal: "No.", Terms: tm} }, "approved/ended:policy"},
 		{"refused, with a connector", func(f *Facts, _ *people) { f.Current, f.Connector = &Verdict{Refusal: "No."}, true }, "approved/ended:policy"},
 		{"shorter", func(f *Facts, _ *people) { f.Current = &Verdict{Terms: short} }, "approved/ended:policy"},
 		{"shorter in total", func(f *Facts, _ *people) { f.Current = &Verdict{Terms: total} }, "approved/ended:policy"},

@@ -51,6 +51,18 @@ func TestNarrowestRole(t *testing.T) {
 	}
 }
 
+// Of roles of which none is narrower the first by name is asked for, each time.
+func TestNarrowestOfEquals(t *testing.T) {
+	r := &Resource{Roles: []Role{
+		{"all", scoped("a", "b", "c", "d")}, {"apart", scoped("a", "b")}, {"beside", scoped("a", "c")}, {"twin", scoped("a", "b")}, {"wide", scoped("a", "c", "d")},
+	}}
+	for action, want := range map[string]string{"a": "apart", "b": "apart", "c": "beside", "d": "wide", "e": ""} {
+		if got, ok := r.Narrowest(scoped(action)); got.Name != want || ok != (want != "") {
+			t.Errorf("%s: %q", action, got.Name)
+		}
+	}
+}
+
 // counted is a kind that counts what it is asked to parse.
 type counted struct {
 	fakeKind

@@ -54,10 +54,12 @@ func TestGuardrailWithoutALimit(t *testing.T) {
 		"max_duration: 2h, require: {max_duration: 3h}":                 {time.Hour, 2 * time.Hour},
 		"max_duration: 3h, require: {max_duration: 2h}":                 {time.Hour, 2 * time.Hour},
 		"max_duration: 20m, require: {max_duration: 30m, reason: true}": {20 * time.Minute, 20 * time.Minute},
+		"max_duration: 1s":                                              {time.Second, time.Second},
 		"max_duration: 1h":                                              {time.Hour, time.Hour},
 	} {
 		c := parse(t, small("  guardrails:\n    - {name: g, "+limits+"}\n  rules:\n    - {name: r, when: 'true', approve: auto, max_duration: 1h, max_total: 4h, }\n"))
 		in := ask(c, "user:ana", "prod-db", scopeOf("select"))
+		in.Duration = 0
 		d := c.Evaluate(in)
 		if d.Refusal != nil || d.Terms.MaxDuration != want[0] || d.Terms.MaxTotal != want[1] {
 			t.Errorf("%s: %s, %s in all", limits, d.Terms.MaxDuration, d.Terms.MaxTotal)
@@ -76,6 +78,14 @@ func TestGuardrailWithoutALimit(t *testing.T) {
 		if l := c.Limits("none", []string{"g"}); l != (Limits{}) {
 			t.Errorf("of no rule: %+v", l)
 		}
+	}
+}
+
+// Of several guardrails that cannot be evaluated the first is named.
+func TestFirstBrokenGuardrailIsNamed(t *testing.T) {
+	c := parse(t, small("  guardrails:\n    - {name: a, when: '1 / 0 == 1', deny: never}\n    - {name: b, when: '2 / 0 == 1', deny: never}\n  rules:\n"+auto))
+	if d := c.Evaluate(ask(c, "user:ana", "prod-db", scopeOf("select"))); d.Refusal == nil || d.Refusal.Guardrail != "a" || !strings.Contains(d.Refusal.Message, `guardrail "a"`) {
+		t.Errorf("%+v", d.Refusal)
 	}
 }
 

@@ -55,6 +55,8 @@ func TestSurveyAsksOnceForAllThatLookAlike(t *testing.T) {
 		`principal.attributes.level == "1"`:                              {4, 1, 1}, // 1, none, empty, 2
 		`principal.attributes["level"] == "1"`:                           {4, 1, 1},
 		`has(principal.attributes.level)`:                                {4, 1, 1},
+		`principal.attributes[principal.owner] == "1"`:                   {everybody, 1, 1},
+		`resource.labels[principal.owner] == "1"`:                        {2, everything, 1},
 		`size(principal.attributes) == 0`:                                {everybody, 1, 1},
 		`resource.labels.env == "prod"`:                                  {1, 3, 1}, // prod, dev, none
 		`resource.labels["env"] == "prod"`:                               {1, 3, 1},
