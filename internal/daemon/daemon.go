@@ -118,7 +118,11 @@ func (d *Daemon) start(ctx context.Context, o Options, listeners bound) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	d.stop = stop
 	d.work(running, senders)
-	return d.serve(running, listeners)
+	if err := d.serve(running, listeners); err != nil {
+		return err
+	}
+	spareProgram()
+	return nil
 }
 
 // openBroker loads the state.

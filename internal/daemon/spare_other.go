@@ -1,0 +1,6 @@
+//go:build !linux
+
+package daemon
+
+// spareProgram does something on Linux alone.
+func spareProgram() {}
