@@ -54,6 +54,7 @@ func (b *Broker) update(ctx context.Context, c identity.Caller, class sqlstore.C
 	for attempt := 0; ; attempt++ {
 		refused, late = nil, nil
 		err := b.cfg.Store.Update(ctx, class, func(tx *sqlstore.Tx) error {
+			refused = nil
 			u := &unit{b: b, tx: tx, c: c, now: b.now(), state: b.state.Load(), entries: new([]sqlstore.Record), late: &late}
 			err := fn(u)
 			if u.refused != nil && errors.Is(err, u.refused) {

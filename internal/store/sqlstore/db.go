@@ -67,6 +67,7 @@ type DB struct {
 	log       tree                 // the end of the log; only the writer goroutine touches it
 	mark      time.Time            // of the newest commit; likewise
 	postponed int                  // how often upkeep gave way; likewise
+	last      int                  // how many updates the last group had; likewise
 	frame     map[string]*sql.Stmt // BEGIN, COMMIT and their like, prepared; likewise
 
 	mu      sync.RWMutex // held for reading while something is put into queue

@@ -19,7 +19,8 @@ import (
 )
 
 // Store is one database. Writes are serialised: one writer goroutine commits
-// them in groups, each function under a savepoint of its own.
+// them in groups; of a function that fails nothing is kept, and the others go
+// on.
 type Store interface {
 	// Update runs fn in a write transaction. When it returns nil, all that fn
 	// wrote is durable (fsynced) and the functions given to Tx.AfterCommit
@@ -30,8 +31,8 @@ type Store interface {
 	//
 	// fn must not call the store again and must not block. It may be run a
 	// second time, after all that its first run wrote was rolled back (an Ends
-	// write that goes into the reserve), so it must set what it hands out
-	// afresh rather than add to it.
+	// write that goes into the reserve; a group of which another one failed), so
+	// it must set what it hands out afresh rather than add to it.
 	Update(ctx context.Context, class Class, fn func(*Tx) error) error
 	// View runs fn on a consistent snapshot that includes every Update that
 	// has returned.

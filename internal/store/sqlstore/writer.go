@@ -1,141 +1,17 @@
 package sqlstore
 
+// This file is the writer: one goroutine that runs updates in groups, commits
+// each group and answers. What waits for it is in queue.go.
+
 import (
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/daypass/daypass/internal/failpoint"
 )
-
-// groupSize bounds how many updates share one commit, so that a flood does not
-// make the first of them wait for all the others.
-const groupSize = 256
-
-// groupShare is how many places of a group Ends leave to Normal updates that
-// wait. They come last and cost the Ends next to nothing; without them whoever
-// asks for ends without end would keep everybody else from writing.
-const groupShare = 32
-
-// normalWait bounds how long a Normal update waits to be begun. Where the disk
-// is so slow, or so much comes, that it is not, its caller hears so at once
-// instead of waiting for ever. Ends wait as long as their callers do, and are
-// begun before all else (A38).
-const normalWait = 3 * time.Second
-
-// update is one call of Update on its way through the writer.
-type update struct {
-	ctx    context.Context
-	class  Class
-	fn     func(*Tx) error
-	taken  atomic.Bool // by the writer, or by a caller that stopped waiting
-	answer chan error
-	after  []func() // of the attempt that was committed
-}
-
-// Update implements Store.
-func (s *DB) Update(ctx context.Context, class Class, fn func(*Tx) error) error {
-	if err := s.failure(); err != nil {
-		return err
-	}
-	if s.dialect.Write == nil {
-		return ErrReadOnly
-	}
-	u := &update{ctx: ctx, class: class, fn: fn, answer: make(chan error, 1)}
-	var late <-chan time.Time // never, for Ends
-	if class != Ends {
-		timer := time.NewTimer(normalWait)
-		defer timer.Stop()
-		late = timer.C
-	}
-	if err := s.put(u, late); err != nil {
-		return err
-	}
-	why := ctx.Err
-	select {
-	case err := <-u.answer:
-		return err
-	case <-ctx.Done():
-	case <-late:
-		why = func() error { return ErrBusy }
-	}
-	if u.taken.CompareAndSwap(false, true) {
-		return why()
-	}
-	return <-u.answer // it has been begun: what came of it must be told
-}
-
-func (s *DB) put(u *update, late <-chan time.Time) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return ErrClosed
-	}
-	queue := s.queue
-	if u.class == Ends {
-		queue = s.ends
-	}
-	select {
-	case queue <- u:
-		return nil
-	case <-u.ctx.Done():
-		return u.ctx.Err()
-	case <-late:
-		return ErrBusy
-	}
-}
-
-// next takes what is to be begun next, nil when there is nothing: Ends before
-// everything else. It waits if told to, and then nil says that the store is
-// closed and nothing is left.
-func (s *DB) next(wait bool) *update {
-	select {
-	case u, ok := <-s.ends:
-		if ok {
-			return u
-		}
-		// Closed, and so is the other one; what is in it is still written.
-		return <-s.queue
-	default:
-	}
-	if !wait {
-		select {
-		case u := <-s.queue:
-			return u
-		default:
-			return nil
-		}
-	}
-	select {
-	case u, ok := <-s.ends:
-		if ok {
-			return u
-		}
-		return <-s.queue
-	case u, ok := <-s.queue:
-		if ok {
-			return u
-		}
-		return <-s.ends
-	}
-}
-
-// fill takes what joins a group of n without waiting; nil when there is nothing.
-func (s *DB) fill(n int) *update {
-	if n >= groupSize-groupShare {
-		select {
-		case u := <-s.queue:
-			if u != nil { // else it is closed
-				return u
-			}
-		default:
-		}
-	}
-	return s.next(false)
-}
 
 // serve is the writer goroutine.
 func (s *DB) serve() {
@@ -155,14 +31,7 @@ func (s *DB) serve() {
 		go s.refuse()
 	}()
 	for u := s.next(true); u != nil; u = s.next(true) {
-		group = append(group[:0], u)
-		for len(group) < groupSize {
-			more := s.fill(len(group))
-			if more == nil {
-				break
-			}
-			group = append(group, more)
-		}
+		group = s.gather(append(group[:0], u))
 		s.group(group)
 		clear(group)
 	}
@@ -175,14 +44,6 @@ func (s *DB) refuse() {
 		u.reply(s.failure())
 	}
 	close(s.stopped)
-}
-
-// reply answers once; what comes second is dropped.
-func (u *update) reply(err error) {
-	select {
-	case u.answer <- err:
-	default:
-	}
 }
 
 // group commits updates together and answers them.
@@ -231,7 +92,7 @@ func (s *DB) attempt(updates []*update) (lost error) {
 	if len(updates) == 0 {
 		return nil
 	}
-	answers, err := s.transaction(updates)
+	answers, err := s.together(updates)
 	if err == nil {
 		if s.dialect.Committed != nil {
 			s.dialect.Committed(Newest{Seq: s.log.head.Seq, Mark: s.mark})
@@ -304,14 +165,30 @@ func (s *DB) rollback() {
 	}
 }
 
-func answer(updates []*update, err error) {
-	for _, u := range updates {
-		u.reply(err)
+// errUndo: an update failed that had written something, and others are in its
+// transaction.
+var errUndo = errors.New("an update is to be undone")
+
+// together runs and commits updates. Savepoints cost each of them, and are of
+// use only to one that fails after it has written something, which is rare:
+// then all are run once more, each under its own.
+func (s *DB) together(updates []*update) ([]error, error) {
+	log := s.log
+	answers, err := s.transaction(updates, false)
+	if !errors.Is(err, errUndo) {
+		return answers, err
 	}
+	if err := s.exec("ROLLBACK"); err != nil {
+		return nil, fmt.Errorf("rolling a group back: %w", err)
+	}
+	s.log = log
+	return s.transaction(updates, true)
 }
 
-// transaction runs and commits updates. An error means that none is kept.
-func (s *DB) transaction(updates []*update) (answers []error, err error) {
+// transaction runs and commits updates, each under a savepoint when saved is
+// true. An error means that none is kept; after errUndo the transaction is
+// still open.
+func (s *DB) transaction(updates []*update, saved bool) (answers []error, err error) {
 	failpoint.Hit("store.begin.before")
 	if err := s.exec(s.dialect.Begin); err != nil {
 		return nil, fmt.Errorf("beginning a transaction: %w", err)
@@ -320,7 +197,7 @@ func (s *DB) transaction(updates []*update) (answers []error, err error) {
 	before, wrote := s.log.head, false
 	answers = make([]error, len(updates))
 	for i, u := range updates {
-		w, err := s.step(u, &answers[i], len(updates) == 1)
+		w, err := s.step(u, &answers[i], saved, len(updates) == 1)
 		if err != nil {
 			return nil, err
 		}
@@ -345,11 +222,11 @@ func (s *DB) transaction(updates []*update) (answers []error, err error) {
 	return answers, nil
 }
 
-// step runs one update, under a savepoint unless it is alone in its
-// transaction: then, when it fails, that is rolled back because nothing was
-// written. An error means that the whole transaction is lost.
-func (s *DB) step(u *update, answer *error, alone bool) (wrote bool, err error) {
-	if !alone {
+// step runs one update, under a savepoint when saved is true. One that is alone
+// in its transaction needs none: when it fails, that is rolled back because
+// nothing was written. An error means that the whole transaction is lost.
+func (s *DB) step(u *update, answer *error, saved, alone bool) (wrote bool, err error) {
+	if saved {
 		if err := s.exec("SAVEPOINT one"); err != nil {
 			return false, fmt.Errorf("setting a savepoint: %w", err)
 		}
@@ -363,9 +240,12 @@ func (s *DB) step(u *update, answer *error, alone bool) (wrote bool, err error) 
 		return false, t.cause
 	}
 	if *answer != nil {
+		if t.wrote && !saved && !alone {
+			return false, errUndo
+		}
 		s.log, t.wrote, t.after = log, false, nil
 		failpoint.Hit("store.undo.before")
-		if !alone {
+		if saved {
 			if err := s.exec("ROLLBACK TO one"); err != nil {
 				return false, fmt.Errorf("rolling one update back: %w", err)
 			}
@@ -373,7 +253,7 @@ func (s *DB) step(u *update, answer *error, alone bool) (wrote bool, err error) 
 	}
 	u.after = t.after
 	failpoint.Hit("store.update.after")
-	if !alone {
+	if saved {
 		if err := s.exec("RELEASE one"); err != nil {
 			return false, fmt.Errorf("releasing a savepoint: %w", err)
 		}
