@@ -3,88 +3,88 @@ package access
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
-	"github.com/gowebpki/jcs"
+	"github.com/daypass/daypass/internal/canonical"
 )
 
-// hashed is the form of a Content that is hashed: exactly what CONTRACT §4
-// lists. The name of the role is not in it, as the scope is what is granted;
-// nor is the kind, which belongs to the incarnation of the resource. Every
-// key is always there, so that leaving something out cannot look like another
-// content.
-type hashed struct {
-	Requester    string          `json:"requester"`
-	Resource     string          `json:"resource"`
-	Incarnation  string          `json:"incarnation"`
-	Scope        json.RawMessage `json:"scope"`
-	Duration     string          `json:"duration"`
-	StartAt      *string         `json:"start_at"`
-	ReasonDigest string          `json:"reason_digest"`
-	TicketDigest string          `json:"ticket_digest"`
-	Extends      string          `json:"extends"`
-	Terms        hashedTerms     `json:"terms"`
+// Hash is the content hash, "sha256:" and hex: the SHA-256 of the RFC 8785
+// form of exactly what CONTRACT §4 lists. The name of the role is not in it, as
+// the scope is what is granted; nor is the kind, which belongs to the
+// incarnation of the resource. Every key is always there, so that leaving
+// something out cannot look like another content. It is empty when the scope is
+// not JSON; an empty hash matches no vote.
+func (c Content) Hash() string {
+	scope, err := canonical.JSON(c.Scope)
+	if err != nil {
+		return ""
+	}
+	b := make([]byte, 0, 1024+len(scope)) // keys in the order of RFC 8785
+	b = appendField(b, `{"duration":`, seconds(c.Duration))
+	b = appendField(b, `,"extends":`, c.Extends)
+	b = appendField(b, `,"incarnation":`, c.Incarnation)
+	b = appendField(b, `,"reason_digest":`, c.ReasonDigest)
+	b = appendField(b, `,"requester":`, c.Requester)
+	b = appendField(b, `,"resource":`, c.Resource)
+	b = append(append(b, `,"scope":`...), scope...)
+	if c.StartAt == nil {
+		b = append(b, `,"start_at":null`...)
+	} else {
+		b = appendField(b, `,"start_at":`, stamp(*c.StartAt))
+	}
+	b = c.Terms.append(append(b, `,"terms":`...))
+	b = append(appendField(b, `,"ticket_digest":`, c.TicketDigest), '}')
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-type hashedTerms struct {
-	PolicyVersion string   `json:"policy_version"`
-	Rule          string   `json:"rule"`
-	Guardrails    []string `json:"guardrails"`
-	Auto          bool     `json:"auto"`
-	Stages        []Stage  `json:"stages"`
-	MaxDuration   string   `json:"max_duration"`
-	MaxTotal      string   `json:"max_total"`
-	ApproveWithin string   `json:"approve_within"`
+// append writes the terms as they are hashed. An empty list and none are one.
+func (t *Terms) append(b []byte) []byte {
+	b = appendField(b, `{"approve_within":`, seconds(t.ApproveWithin))
+	b = strconv.AppendBool(append(b, `,"auto":`...), t.Auto)
 	// The one key that is left out where there is none: contents hashed before
 	// there was such a thing keep their hashes, and one with it always differs.
-	BreakGlass *hashedGlass `json:"break_glass,omitempty"`
+	if g := t.BreakGlass; g != nil {
+		b = appendField(b, `,"break_glass":{"max_duration":`, seconds(g.MaxDuration))
+		b = append(appendList(b, `,"notify":`, g.Notify), '}')
+	}
+	b = appendList(b, `,"guardrails":`, t.Guardrails)
+	b = appendField(b, `,"max_duration":`, seconds(t.MaxDuration))
+	b = appendField(b, `,"max_total":`, seconds(t.MaxTotal))
+	b = appendField(b, `,"policy_version":`, t.PolicyVersion)
+	b = appendField(b, `,"rule":`, t.Rule)
+	b = append(b, `,"stages":[`...)
+	for i, s := range t.Stages {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendList(b, `{"from":`, s.From)
+		b = appendField(b, `,"name":`, s.Name)
+		b = append(strconv.AppendInt(append(b, `,"quorum":`...), int64(s.Quorum), 10), '}')
+	}
+	return append(b, ']', '}')
 }
 
-type hashedGlass struct {
-	MaxDuration string   `json:"max_duration"`
-	Notify      []string `json:"notify"`
+func appendField(b []byte, key, value string) []byte {
+	if !utf8.ValidString(value) {
+		value = string([]rune(value)) // U+FFFD for each byte that is none, as encoding/json does
+	}
+	return canonical.AppendString(append(b, key...), value)
 }
 
-// Hash is the content hash, "sha256:" and hex: the SHA-256 of the RFC 8785
-// form. It is empty when the scope is not JSON; an empty hash matches no vote.
-func (c Content) Hash() string {
-	h := hashed{
-		Requester: c.Requester, Resource: c.Resource, Incarnation: c.Incarnation, Scope: c.Scope,
-		Duration: seconds(c.Duration), ReasonDigest: c.ReasonDigest, TicketDigest: c.TicketDigest, Extends: c.Extends,
-		Terms: hashedTerms{
-			PolicyVersion: c.Terms.PolicyVersion, Rule: c.Terms.Rule, Auto: c.Terms.Auto,
-			// Copied onto what is not nil: an empty list and none are one.
-			Guardrails:  append([]string{}, c.Terms.Guardrails...),
-			Stages:      append([]Stage{}, c.Terms.Stages...),
-			MaxDuration: seconds(c.Terms.MaxDuration), MaxTotal: seconds(c.Terms.MaxTotal), ApproveWithin: seconds(c.Terms.ApproveWithin),
-		},
+func appendList(b []byte, key string, values []string) []byte {
+	b = append(append(b, key...), '[')
+	for i, v := range values {
+		comma := ","
+		if i == 0 {
+			comma = ""
+		}
+		b = appendField(b, comma, v)
 	}
-	if g := c.Terms.BreakGlass; g != nil {
-		h.Terms.BreakGlass = &hashedGlass{MaxDuration: seconds(g.MaxDuration), Notify: append([]string{}, g.Notify...)}
-	}
-	for i, s := range h.Terms.Stages {
-		h.Terms.Stages[i].From = append([]string{}, s.From...)
-	}
-	if c.StartAt != nil {
-		at := stamp(*c.StartAt)
-		h.StartAt = &at
-	}
-	if len(h.Scope) == 0 {
-		return ""
-	}
-	raw, err := json.Marshal(h)
-	if err != nil {
-		return ""
-	}
-	canonical, err := jcs.Transform(raw)
-	if err != nil {
-		return ""
-	}
-	sum := sha256.Sum256(canonical)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return append(b, ']')
 }
 
 // seconds is a duration as text, "900s": as a number, RFC 8785 would round it.

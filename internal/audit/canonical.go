@@ -15,6 +15,7 @@ import (
 	"github.com/gowebpki/jcs"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/canonical"
 )
 
 // This file writes RFC 8785 canonical JSON directly, because a detour through
@@ -37,31 +38,7 @@ const hexDigits = "0123456789abcdef"
 
 // appendString appends s as a JSON string as RFC 8785 section 3.2.2.2 says.
 // s must be valid UTF-8.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c >= 0x20:
-			b = append(b, c)
-		case c == '\b':
-			b = append(b, '\\', 'b')
-		case c == '\t':
-			b = append(b, '\\', 't')
-		case c == '\n':
-			b = append(b, '\\', 'n')
-		case c == '\f':
-			b = append(b, '\\', 'f')
-		case c == '\r':
-			b = append(b, '\\', 'r')
-		default:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-	}
-	return append(b, '"')
-}
+func appendString(b []byte, s string) []byte { return canonical.AppendString(b, s) }
 
 // stringSize is the length of what appendString appends, without the quotes.
 func stringSize(s string) int {
@@ -399,7 +376,10 @@ func parseDecimal(s string) (decimal, bool) {
 // canonicalJSON returns the RFC 8785 form of one JSON value. Duplicate keys,
 // invalid UTF-8, lone surrogates and numbers that a double cannot hold are errors.
 func canonicalJSON(raw []byte) ([]byte, error) {
-	canonical, err := jcs.Transform(raw)
+	if canonical.Is(raw) {
+		return raw, nil
+	}
+	strict, err := jcs.Transform(raw)
 	if err != nil {
 		return nil, fmt.Errorf("not one strict JSON value: %w", err)
 	}
@@ -432,7 +412,7 @@ func canonicalJSON(raw []byte) ([]byte, error) {
 			}
 		}
 	}
-	return canonical, nil
+	return strict, nil
 }
 
 func isDigits(s string) bool {

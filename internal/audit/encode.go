@@ -35,11 +35,9 @@ func (e *Entry) Encode() ([]byte, error) {
 		return nil, err
 	}
 	cuts, hexes := maps.Clone(e.Cuts), map[string]string(nil)
-	if cuts == nil {
-		cuts = map[string]Cut{}
-	}
-	text := map[string]string{}
-	for _, f := range e.fields() {
+	fields := e.fields()
+	var text [len(fields)]string // what stands in the fields themselves
+	for i, f := range fields {
 		switch s := *f.value; {
 		case !utf8.ValidString(s) && 2*len(s) <= MaxField:
 			if hexes == nil {
@@ -47,11 +45,12 @@ func (e *Entry) Encode() ([]byte, error) {
 			}
 			hexes[f.name] = hex.EncodeToString([]byte(s))
 		case !utf8.ValidString(s) || stringSize(s) > MaxField:
-			cuts[f.name] = cutText(s, fieldHead)
+			cuts = cutInto(cuts, f.name, s)
 		default:
-			text[f.name] = s
+			text[i] = s
 		}
 	}
+	actor, grant, onBehalfOf, request, resource, session, channel, ip := text[0], text[1], text[2], text[3], text[4], text[5], text[6], text[7]
 	scope := []byte("null")
 	if len(e.Scope) > 0 {
 		var err error
@@ -59,7 +58,7 @@ func (e *Entry) Encode() ([]byte, error) {
 			return nil, bad("scope", "%v", err)
 		}
 		if len(scope) > MaxValue {
-			cuts["scope"] = cutText(string(scope), fieldHead)
+			cuts = cutInto(cuts, "scope", string(scope))
 			scope = []byte("null")
 		}
 	}
@@ -68,36 +67,45 @@ func (e *Entry) Encode() ([]byte, error) {
 		return nil, err
 	}
 
-	b := make([]byte, 0, 512+len(scope)+len(details))
-	nullable := func(name string) {
-		b = append(appendString(append(b, ','), name), ':')
-		if text[name] == "" {
-			b = append(b, "null"...)
-		} else {
-			b = appendString(b, text[name])
-		}
-	}
-	b = appendString(append(b, `{"actor":`...), text["actor"])
+	b := make([]byte, 0, 768+len(scope)+len(details))
+	b = appendString(append(b, `{"actor":`...), actor)
 	b = append(append(b, `,"details":`...), details...)
-	nullable("grant")
+	b = appendNullable(b, `,"grant":`, grant)
 	b = appendString(append(b, `,"id":`...), e.ID)
-	nullable("on_behalf_of")
+	b = appendNullable(b, `,"on_behalf_of":`, onBehalfOf)
 	b = appendString(append(b, `,"outcome":`...), e.Outcome)
 	if e.Reason.Digest == "" {
 		b = append(b, `,"reason":null`...)
 	} else {
 		b = append(appendString(append(b, `,"reason":{"digest":`...), e.Reason.Digest), '}')
 	}
-	nullable("request")
-	nullable("resource")
+	b = appendNullable(b, `,"request":`, request)
+	b = appendNullable(b, `,"resource":`, resource)
 	b = append(append(b, `,"scope":`...), scope...)
 	b = strconv.AppendInt(append(b, `,"seq":`...), e.Seq, 10)
-	nullable("session")
-	b = appendString(append(b, `,"source":{"channel":`...), text["source.channel"])
-	b = appendString(append(b, `,"ip":`...), text["source.ip"])
+	b = appendNullable(b, `,"session":`, session)
+	b = appendString(append(b, `,"source":{"channel":`...), channel)
+	b = appendString(append(b, `,"ip":`...), ip)
 	b = appendString(append(b, `},"time":`...), api.TimeOf(e.Time).String())
 	b = appendString(append(b, `,"type":`...), e.Type)
 	return append(b, '}'), nil
+}
+
+func appendNullable(b []byte, key, text string) []byte {
+	b = append(b, key...)
+	if text == "" {
+		return append(b, "null"...)
+	}
+	return appendString(b, text)
+}
+
+// cutInto notes in cuts, which may be nil, what was cut.
+func cutInto(cuts map[string]Cut, name, text string) map[string]Cut {
+	if cuts == nil {
+		cuts = map[string]Cut{}
+	}
+	cuts[name] = cutText(text, fieldHead)
+	return cuts
 }
 
 // details returns the encoded Details, with what was cut or is not UTF-8.
@@ -109,7 +117,7 @@ func (e *Entry) details(cuts map[string]Cut, hexes map[string]string) ([]byte, e
 			return nil, bad("details", "%v", err)
 		}
 		if len(body) > MaxDetails {
-			cuts["details"] = cutText(string(body), fieldHead)
+			cuts = cutInto(cuts, "details", string(body))
 			body = []byte("{}")
 		}
 	}

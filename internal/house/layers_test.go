@@ -16,6 +16,7 @@ const module = "github.com/daypass/daypass/"
 // below its own. A package that is not listed here has no place in the house.
 var floors = map[string]int{
 	"api":                        0,
+	"internal/canonical":         0,
 	"internal/failpoint":         0,
 	"internal/clock":             1,
 	"internal/access":            1,

@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -31,15 +30,6 @@ func (t *Tx) RequestOfGrant(grant string) (*access.Request, error) {
 	return decodeRequest(act, row.Version, row.Body)
 }
 
-func decodeRequest(act string, version int64, body string) (*access.Request, error) {
-	r := new(access.Request)
-	if err := json.Unmarshal([]byte(body), r); err != nil {
-		return nil, fmt.Errorf("%s: %w", act, err)
-	}
-	r.Version = version
-	return r, nil
-}
-
 // PutRequest inserts r (Version 0) or replaces it if its stored version is
 // still r.Version, else ErrConflict. It moves r.Version on.
 func (t *Tx) PutRequest(r *access.Request) (err error) {
@@ -51,18 +41,14 @@ func (t *Tx) PutRequest(r *access.Request) (err error) {
 			r.Version = was
 		}
 	}()
-	// Without this encoder the scope, which is canonical JSON and hashed, would
-	// come back with its <, > and & escaped.
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r); err != nil {
+	body, err := encodeRequest(r)
+	if err != nil {
 		return fmt.Errorf("%s: %w", act, err)
 	}
 	row := db.InsertRequestParams{
 		ID: r.ID, Version: r.Version, State: string(r.State),
 		Requester: r.Content.Requester, Resource: r.Content.Resource, Extends: optional(r.Content.Extends),
-		CreatedAt: millis(r.CreatedAt), Body: string(bytes.TrimSuffix(body.Bytes(), []byte("\n"))),
+		CreatedAt: millis(r.CreatedAt), Body: body,
 		Incarnation: r.Content.Incarnation, Kind: r.Content.Kind, Scope: string(r.Content.Scope),
 	}
 	if at := r.Deadline(); !at.IsZero() {
