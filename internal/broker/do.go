@@ -26,6 +26,7 @@ type unit struct {
 	refused *Error                  // set by refuse: what was written is kept all the same
 	entries *[]sqlstore.Record      // of the record: written last, as one leaf
 	late    *[]string               // grants whose extension came to the index after their end
+	waiting *bool                   // whether any extension waits, where many grants end; nil: ask for each
 }
 
 // do runs fn in a transaction of its own. A refusal that fn recorded (refuse)
@@ -343,6 +344,9 @@ func (u *unit) grantOver(r *access.Request) error {
 		if err := u.effect(jobRemove, r, 0); err != nil {
 			return err
 		}
+	}
+	if u.waiting != nil && !*u.waiting {
+		return nil
 	}
 	waiting, err := u.tx.PendingExtensions(r.Grant.ID)
 	if err != nil {

@@ -242,6 +242,9 @@ func (b *Broker) sweepSome(s *sweep, account string, after sqlstore.Cursor) (sql
 		if err != nil {
 			return err
 		}
+		if err := u.endsMany(); err != nil {
+			return err
+		}
 		for _, r := range rows {
 			next = sqlstore.Cursor{At: r.CreatedAt, ID: r.ID}
 			if _, err := u.tick(r); err != nil {

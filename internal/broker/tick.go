@@ -1,5 +1,8 @@
 package broker
 
+// This file is what the worker asks for beside deadlines (due.go): the clock's
+// mark, and effects.
+
 import (
 	"context"
 	"errors"
@@ -11,91 +14,6 @@ import (
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
-
-// tickBatch is how many requests one transaction lets time act on: enough for
-// a commit to be worth its price, few enough that a caller who comes meanwhile
-// does not notice.
-const tickBatch = 500
-
-// Due lets time act on every request whose deadline has come, and returns the
-// next deadline, zero for none. Access does not depend on it: what has expired
-// gives no access whether or not Due ran.
-func (b *Broker) Due(ctx context.Context) (next time.Time, err error) {
-	limit := tickBatch
-	for {
-		var due []string
-		err := b.view(ctx, func(tx *sqlstore.Tx) (err error) {
-			if due, err = tx.DueRequests(b.now(), limit); err != nil {
-				return err
-			}
-			next, err = tx.NextDeadline()
-			return err
-		})
-		if err != nil {
-			return time.Time{}, fmt.Errorf("reading deadlines: %w", err)
-		}
-		if len(due) == 0 {
-			return next, nil
-		}
-		moved, err := b.actOn(ctx, due)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("acting on deadlines: %w", err)
-		}
-		switch {
-		case moved > 0:
-			limit = tickBatch
-		case len(due) == limit:
-			limit *= 2 // those that wait must not hide the ones behind them
-		default:
-			// Starts that wait for issuing to be switched on: the worker wakes
-			// when it is, and a second is soon enough for the rest.
-			return b.now().Add(time.Second), nil
-		}
-	}
-}
-
-// actOn lets time act on requests, in one commit. If one of them cannot be
-// decided they are tried one by one, so that it holds up nobody else.
-func (b *Broker) actOn(ctx context.Context, due []string) (moved int, err error) {
-	act := func(ids ...string) error {
-		n := 0
-		failpoint.Hit("broker.due.before")
-		err := b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
-			n = 0
-			for _, id := range ids {
-				before, err := u.tx.Request(id)
-				if err != nil {
-					return err
-				}
-				after, err := u.tick(before)
-				if err != nil {
-					return fmt.Errorf("request %s: %w", id, err)
-				}
-				if after != before {
-					n++
-				}
-			}
-			return nil
-		})
-		failpoint.Hit("broker.due.after")
-		if err == nil {
-			moved += n
-		}
-		return err
-	}
-	if err = act(due...); err == nil || ctx.Err() != nil {
-		return moved, err
-	}
-	for _, id := range due {
-		if err := act(id); err != nil {
-			b.cfg.Log.Error("a deadline could not be acted on; access ends all the same", "request", id, "error", err)
-		}
-	}
-	if moved > 0 {
-		return moved, nil
-	}
-	return 0, err
-}
 
 // Heartbeat is called every second. It keeps the clock's mark fresh while
 // grants are live, so that a wall clock set back during a crash cannot lengthen

@@ -143,3 +143,93 @@ func plan(t *testing.T, db *sql.DB, statement string) (steps []string) {
 	}
 	return steps
 }
+
+// A store of an earlier version keeps, over the migrations, every row that it
+// has.
+func TestMigrationsKeepEveryRow(t *testing.T) {
+	ctx := t.Context()
+	db := rawDB(t, filepath.Join(t.TempDir(), "old.db"))
+	if err := makeVersionTable(ctx, db); err != nil {
+		t.Fatal(err)
+	}
+	p, err := provider(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	fill := []string{
+		`INSERT INTO requests (id, version, state, requester, resource, created_at, grant_id, grant_state, starts_at, expires_at, body)
+			SELECT 'req_' || value, 1, 'approved', 'user:ana', 'orders', value, 'grt_' || value, iif(value % 2, 'active', 'ended'), value, value + 1, '{}' FROM generate(1, 500)`,
+		`INSERT INTO credentials SELECT unhex(printf('%064x', value * 7919 % 501)), 'cred_' || value, 'grt_' || value, 'req_' || value, 'token', '', value, value + 1 FROM generate(1, 500)`,
+		`INSERT INTO texts SELECT printf('sha256:%064x', value * 7919 % 501), zeroblob(16), 'text ' || value, 'user:ana' FROM generate(1, 500)`,
+	}
+	for _, statement := range fill {
+		statement = "WITH RECURSIVE generate (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM generate WHERE value < 500) " + strings.ReplaceAll(statement, "generate(1, 500)", "generate")
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows := func() map[string][]string {
+		out := map[string][]string{}
+		for table, by := range map[string]string{"requests": "id", "credentials": "id", "texts": "digest"} {
+			var n int
+			all, err := db.QueryContext(ctx, "SELECT * FROM "+table+" ORDER BY "+by)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names, _ := all.Columns()
+			for ; all.Next(); n++ {
+				values, into := make([]any, len(names)), make([]any, len(names))
+				for i := range values {
+					into[i] = &values[i]
+				}
+				if err := all.Scan(into...); err != nil {
+					t.Fatal(err)
+				}
+				out[table] = append(out[table], fmt.Sprintf("%v %v", names, values))
+			}
+			if err := all.Err(); err != nil || n != 500 {
+				t.Fatalf("%s has %d rows: %v", table, n, err)
+			}
+		}
+		return out
+	}
+	before := rows()
+	if err := migrate(ctx, db); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, rows()); diff != "" {
+		t.Errorf("rows were changed (-before +after):\n%s", diff)
+	}
+	for _, check := range []string{"PRAGMA integrity_check", "SELECT COALESCE((SELECT 'a row without its parent' FROM pragma_foreign_key_check), 'ok')"} {
+		var found string
+		if err := db.QueryRowContext(ctx, check).Scan(&found); err != nil || found != "ok" {
+			t.Errorf("%s: %s %v", check, found, err)
+		}
+	}
+}
+
+// Lists by a state look at those that are in it, but for the states that nearly
+// all are in.
+//
+// Attack: RES-10
+func TestListsByStateUseIndexes(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, dir, sqlstore.Options{})
+	db := rawDB(t, filepath.Join(dir, dataFile))
+	for statement, index := range map[string]string{
+		"SELECT version, body FROM requests WHERE state IN ('pending') AND state <> 'approved' ORDER BY created_at DESC, id DESC":         "requests_state",
+		"SELECT version, body FROM requests WHERE state IN ('approved') ORDER BY created_at DESC, id DESC":                                "requests_newest",
+		"SELECT version, body FROM requests WHERE grant_state IN ('active') AND grant_state <> 'ended' ORDER BY created_at DESC, id DESC": "requests_grant_state",
+		"SELECT version, body FROM requests WHERE deadline <= 5 AND (deadline, id) > (3, 'x') ORDER BY deadline, id LIMIT 9":              "requests_deadline",
+		"SELECT extends FROM requests WHERE state = 'pending' AND extends IS NOT NULL LIMIT 1":                                            "requests_waiting",
+		"SELECT version, body FROM requests WHERE extends = 'grt_1' AND state = 'pending' ORDER BY created_at DESC, id DESC":              "requests_extends",
+	} {
+		steps := plan(t, db, statement)
+		if !strings.Contains(steps[0], index) || strings.Contains(strings.Join(steps, " "), "TEMP B-TREE") {
+			t.Errorf("%s: %q", statement, steps)
+		}
+	}
+}

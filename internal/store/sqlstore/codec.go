@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
@@ -22,7 +23,7 @@ func encodeRequest(r *access.Request) (string, error) {
 	return string(b), err
 }
 
-func decodeRequest(act string, version int64, body string) (*access.Request, error) {
+func decodeRequest[Body string | sql.RawBytes](act string, version int64, body Body) (*access.Request, error) {
 	r := new(access.Request)
 	if err := json.Unmarshal([]byte(body), r, asEncodingJSON); err != nil {
 		return nil, fmt.Errorf("%s: %w", act, err)

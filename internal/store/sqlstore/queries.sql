@@ -31,8 +31,8 @@ WHERE id = @id AND version = @version AND state = @state AND grant_id = @grant_i
 -- name: PendingExtensions :many
 SELECT version, body FROM requests WHERE extends = @extends AND state = 'pending' ORDER BY created_at DESC, id DESC;
 
--- name: DueRequests :many
-SELECT id FROM requests WHERE deadline <= CAST(@now AS BIGINT) ORDER BY deadline, id LIMIT CAST(@lim AS BIGINT);
+-- name: AnyExtensionPending :many
+SELECT extends FROM requests WHERE state = 'pending' AND extends IS NOT NULL LIMIT 1;
 
 -- name: NextDeadline :one
 SELECT deadline FROM requests WHERE deadline IS NOT NULL ORDER BY deadline LIMIT 1;

@@ -120,12 +120,23 @@ func (t *Tx) PendingExtensions(grant string) ([]*access.Request, error) {
 	return out, nil
 }
 
-// DueRequests returns the IDs of at most limit requests whose deadline is at
-// or before now, the earliest first.
-func (t *Tx) DueRequests(now time.Time, limit int) ([]string, error) {
-	return read(t, "looking for due requests", func() ([]string, error) {
-		return t.q.DueRequests(t.ctx, millis(now), int64(limit))
-	})
+// AnyExtensionPending reports whether any request for more time waits.
+func (t *Tx) AnyExtensionPending() (bool, error) {
+	one, err := read(t, "looking for extensions", func() ([]*string, error) { return t.q.AnyExtensionPending(t.ctx) })
+	return len(one) > 0, err
+}
+
+// DueRequests returns at most limit requests whose deadline is at or before
+// now, the earliest first: those after a place in that order, whose At is a
+// deadline, or from the beginning.
+func (t *Tx) DueRequests(now time.Time, after Cursor, limit int) ([]*access.Request, error) {
+	q := newQuery("SELECT version, body FROM requests")
+	q.where("deadline <= ?", millis(now))
+	if after != (Cursor{}) {
+		q.where("(deadline, id) > (?, ?)", millis(after.At), after.ID)
+	}
+	q.tail("ORDER BY deadline, id", limit)
+	return list(t, "looking for due requests", q, scanRequest)
 }
 
 // NextDeadline returns the earliest deadline of all; zero when there is none.

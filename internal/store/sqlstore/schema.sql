@@ -39,7 +39,7 @@ CREATE TABLE texts (
 
 CREATE TABLE credentials (
   hash       BYTEA  PRIMARY KEY,
-  id         TEXT   NOT NULL UNIQUE,
+  id         TEXT   NOT NULL,
   grant_id   TEXT   NOT NULL REFERENCES requests (grant_id),
   request    TEXT   NOT NULL,
   kind       TEXT   NOT NULL,

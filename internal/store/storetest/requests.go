@@ -232,9 +232,12 @@ func (s *suite) deadlines() {
 		})
 		return next
 	}
-	due := func(now time.Time, limit int) (ids []string) {
-		s.view(func(tx *sqlstore.Tx) (err error) {
-			ids, err = tx.DueRequests(now, limit)
+	due := func(now time.Time, after sqlstore.Cursor, limit int) (ids []string) {
+		s.view(func(tx *sqlstore.Tx) error {
+			rows, err := tx.DueRequests(now, after, limit)
+			for _, r := range rows {
+				ids = append(ids, r.ID)
+			}
 			return err
 		})
 		return ids
@@ -243,25 +246,32 @@ func (s *suite) deadlines() {
 		s.Fatalf("an empty store has the deadline %v", got)
 	}
 	late, soon, never := request("req_late", at(time.Hour)), request("req_soon", at(time.Minute)), request("req_never", start)
+	twin := request("req_twin", at(time.Hour)) // with the same deadline as late
 	never.State = access.Denied
-	for _, r := range []*access.Request{late, soon, never} {
+	for _, r := range []*access.Request{late, twin, soon, never} {
 		s.must(s.update(func(tx *sqlstore.Tx) error { return tx.PutRequest(r) }))
 	}
 	if got := next(); !got.Equal(soon.Deadline()) || soon.Deadline().IsZero() {
 		s.Errorf("the next deadline is %v, want %v", got, soon.Deadline())
 	}
+	behind := func(r *access.Request) sqlstore.Cursor { return sqlstore.Cursor{At: r.Deadline(), ID: r.ID} }
 	for _, c := range []struct {
 		now   time.Time
+		after sqlstore.Cursor
 		limit int
 		want  []string
 	}{
-		{soon.Deadline().Add(-time.Millisecond), 9, nil},
-		{soon.Deadline(), 9, []string{"req_soon"}},
-		{late.Deadline(), 9, []string{"req_soon", "req_late"}},
-		{late.Deadline(), 1, []string{"req_soon"}},
+		{soon.Deadline().Add(-time.Millisecond), sqlstore.Cursor{}, 9, nil},
+		{soon.Deadline(), sqlstore.Cursor{}, 9, []string{"req_soon"}},
+		{late.Deadline(), sqlstore.Cursor{}, 9, []string{"req_soon", "req_late", "req_twin"}},
+		{late.Deadline(), sqlstore.Cursor{}, 2, []string{"req_soon", "req_late"}},
+		{late.Deadline(), behind(soon), 9, []string{"req_late", "req_twin"}},
+		{late.Deadline(), behind(late), 9, []string{"req_twin"}},
+		{late.Deadline(), behind(twin), 9, nil},
+		{soon.Deadline(), behind(soon), 9, nil},
 	} {
-		if diff := cmp.Diff(c.want, due(c.now, c.limit)); diff != "" {
-			s.Errorf("due at %v (-want +got):\n%s", c.now, diff)
+		if diff := cmp.Diff(c.want, due(c.now, c.after, c.limit)); diff != "" {
+			s.Errorf("due at %v behind %v (-want +got):\n%s", c.now, c.after, diff)
 		}
 	}
 	soon.State = access.Cancelled

@@ -27,6 +27,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.allRepliesStmt, err = db.PrepareContext(ctx, allReplies); err != nil {
 		return nil, fmt.Errorf("error preparing query AllReplies: %w", err)
 	}
+	if q.anyExtensionPendingStmt, err = db.PrepareContext(ctx, anyExtensionPending); err != nil {
+		return nil, fmt.Errorf("error preparing query AnyExtensionPending: %w", err)
+	}
 	if q.auditRowsStmt, err = db.PrepareContext(ctx, auditRows); err != nil {
 		return nil, fmt.Errorf("error preparing query AuditRows: %w", err)
 	}
@@ -71,9 +74,6 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.deleteTokenStmt, err = db.PrepareContext(ctx, deleteToken); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteToken: %w", err)
-	}
-	if q.dueRequestsStmt, err = db.PrepareContext(ctx, dueRequests); err != nil {
-		return nil, fmt.Errorf("error preparing query DueRequests: %w", err)
 	}
 	if q.eventLeafStmt, err = db.PrepareContext(ctx, eventLeaf); err != nil {
 		return nil, fmt.Errorf("error preparing query EventLeaf: %w", err)
@@ -223,6 +223,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing allRepliesStmt: %w", cerr)
 		}
 	}
+	if q.anyExtensionPendingStmt != nil {
+		if cerr := q.anyExtensionPendingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing anyExtensionPendingStmt: %w", cerr)
+		}
+	}
 	if q.auditRowsStmt != nil {
 		if cerr := q.auditRowsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing auditRowsStmt: %w", cerr)
@@ -296,11 +301,6 @@ func (q *Queries) Close() error {
 	if q.deleteTokenStmt != nil {
 		if cerr := q.deleteTokenStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteTokenStmt: %w", cerr)
-		}
-	}
-	if q.dueRequestsStmt != nil {
-		if cerr := q.dueRequestsStmt.Close(); cerr != nil {
-			err = fmt.Errorf("error closing dueRequestsStmt: %w", cerr)
 		}
 	}
 	if q.eventLeafStmt != nil {
@@ -570,139 +570,139 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                    DBTX
-	tx                    *sql.Tx
-	allRepliesStmt        *sql.Stmt
-	auditRowsStmt         *sql.Stmt
-	blankReplyStmt        *sql.Stmt
-	catalogVersionStmt    *sql.Stmt
-	claimJobsStmt         *sql.Stmt
-	countCredentialsStmt  *sql.Stmt
-	countPendingStmt      *sql.Stmt
-	countPendingOnStmt    *sql.Stmt
-	credentialsOfStmt     *sql.Stmt
-	deleteCredentialStmt  *sql.Stmt
-	deleteCredentialsStmt *sql.Stmt
-	deleteJobStmt         *sql.Stmt
-	deleteRepliesStmt     *sql.Stmt
-	deleteTextStmt        *sql.Stmt
-	deleteTextsOfStmt     *sql.Stmt
-	deleteTokenStmt       *sql.Stmt
-	dueRequestsStmt       *sql.Stmt
-	eventLeafStmt         *sql.Stmt
-	forgetJobErrorsStmt   *sql.Stmt
-	hashStmt              *sql.Stmt
-	headStmt              *sql.Stmt
-	inputStmt             *sql.Stmt
-	insertCatalogStmt     *sql.Stmt
-	insertCredentialStmt  *sql.Stmt
-	insertEntryStmt       *sql.Stmt
-	insertHashStmt        *sql.Stmt
-	insertInputStmt       *sql.Stmt
-	insertJobStmt         *sql.Stmt
-	insertLeafStmt        *sql.Stmt
-	insertPartyStmt       *sql.Stmt
-	insertRequestStmt     *sql.Stmt
-	insertTextStmt        *sql.Stmt
-	insertTokenStmt       *sql.Stmt
-	keepJobsStmt          *sql.Stmt
-	lastCatalogStmt       *sql.Stmt
-	lastCatalogNumberStmt *sql.Stmt
-	lastEntryStmt         *sql.Stmt
-	lastLeafStmt          *sql.Stmt
-	leafEntriesStmt       *sql.Stmt
-	liveCredentialsStmt   *sql.Stmt
-	markStmt              *sql.Stmt
-	nextDeadlineStmt      *sql.Stmt
-	nextJobStmt           *sql.Stmt
-	pendingExtensionsStmt *sql.Stmt
-	pruneCredentialsStmt  *sql.Stmt
-	putHeadStmt           *sql.Stmt
-	putMarkStmt           *sql.Stmt
-	putReplyStmt          *sql.Stmt
-	putSettingStmt        *sql.Stmt
-	reasonsOfStmt         *sql.Stmt
-	releaseJobsStmt       *sql.Stmt
-	replyStmt             *sql.Stmt
-	requestStmt           *sql.Stmt
-	requestOfGrantStmt    *sql.Stmt
-	retryJobStmt          *sql.Stmt
-	settingStmt           *sql.Stmt
-	textStmt              *sql.Stmt
-	textsOfStmt           *sql.Stmt
-	tokenStmt             *sql.Stmt
-	tokensStmt            *sql.Stmt
-	tokensOfStmt          *sql.Stmt
-	updateGrantStmt       *sql.Stmt
-	updateRequestStmt     *sql.Stmt
+	db                      DBTX
+	tx                      *sql.Tx
+	allRepliesStmt          *sql.Stmt
+	anyExtensionPendingStmt *sql.Stmt
+	auditRowsStmt           *sql.Stmt
+	blankReplyStmt          *sql.Stmt
+	catalogVersionStmt      *sql.Stmt
+	claimJobsStmt           *sql.Stmt
+	countCredentialsStmt    *sql.Stmt
+	countPendingStmt        *sql.Stmt
+	countPendingOnStmt      *sql.Stmt
+	credentialsOfStmt       *sql.Stmt
+	deleteCredentialStmt    *sql.Stmt
+	deleteCredentialsStmt   *sql.Stmt
+	deleteJobStmt           *sql.Stmt
+	deleteRepliesStmt       *sql.Stmt
+	deleteTextStmt          *sql.Stmt
+	deleteTextsOfStmt       *sql.Stmt
+	deleteTokenStmt         *sql.Stmt
+	eventLeafStmt           *sql.Stmt
+	forgetJobErrorsStmt     *sql.Stmt
+	hashStmt                *sql.Stmt
+	headStmt                *sql.Stmt
+	inputStmt               *sql.Stmt
+	insertCatalogStmt       *sql.Stmt
+	insertCredentialStmt    *sql.Stmt
+	insertEntryStmt         *sql.Stmt
+	insertHashStmt          *sql.Stmt
+	insertInputStmt         *sql.Stmt
+	insertJobStmt           *sql.Stmt
+	insertLeafStmt          *sql.Stmt
+	insertPartyStmt         *sql.Stmt
+	insertRequestStmt       *sql.Stmt
+	insertTextStmt          *sql.Stmt
+	insertTokenStmt         *sql.Stmt
+	keepJobsStmt            *sql.Stmt
+	lastCatalogStmt         *sql.Stmt
+	lastCatalogNumberStmt   *sql.Stmt
+	lastEntryStmt           *sql.Stmt
+	lastLeafStmt            *sql.Stmt
+	leafEntriesStmt         *sql.Stmt
+	liveCredentialsStmt     *sql.Stmt
+	markStmt                *sql.Stmt
+	nextDeadlineStmt        *sql.Stmt
+	nextJobStmt             *sql.Stmt
+	pendingExtensionsStmt   *sql.Stmt
+	pruneCredentialsStmt    *sql.Stmt
+	putHeadStmt             *sql.Stmt
+	putMarkStmt             *sql.Stmt
+	putReplyStmt            *sql.Stmt
+	putSettingStmt          *sql.Stmt
+	reasonsOfStmt           *sql.Stmt
+	releaseJobsStmt         *sql.Stmt
+	replyStmt               *sql.Stmt
+	requestStmt             *sql.Stmt
+	requestOfGrantStmt      *sql.Stmt
+	retryJobStmt            *sql.Stmt
+	settingStmt             *sql.Stmt
+	textStmt                *sql.Stmt
+	textsOfStmt             *sql.Stmt
+	tokenStmt               *sql.Stmt
+	tokensStmt              *sql.Stmt
+	tokensOfStmt            *sql.Stmt
+	updateGrantStmt         *sql.Stmt
+	updateRequestStmt       *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                    tx,
-		tx:                    tx,
-		allRepliesStmt:        q.allRepliesStmt,
-		auditRowsStmt:         q.auditRowsStmt,
-		blankReplyStmt:        q.blankReplyStmt,
-		catalogVersionStmt:    q.catalogVersionStmt,
-		claimJobsStmt:         q.claimJobsStmt,
-		countCredentialsStmt:  q.countCredentialsStmt,
-		countPendingStmt:      q.countPendingStmt,
-		countPendingOnStmt:    q.countPendingOnStmt,
-		credentialsOfStmt:     q.credentialsOfStmt,
-		deleteCredentialStmt:  q.deleteCredentialStmt,
-		deleteCredentialsStmt: q.deleteCredentialsStmt,
-		deleteJobStmt:         q.deleteJobStmt,
-		deleteRepliesStmt:     q.deleteRepliesStmt,
-		deleteTextStmt:        q.deleteTextStmt,
-		deleteTextsOfStmt:     q.deleteTextsOfStmt,
-		deleteTokenStmt:       q.deleteTokenStmt,
-		dueRequestsStmt:       q.dueRequestsStmt,
-		eventLeafStmt:         q.eventLeafStmt,
-		forgetJobErrorsStmt:   q.forgetJobErrorsStmt,
-		hashStmt:              q.hashStmt,
-		headStmt:              q.headStmt,
-		inputStmt:             q.inputStmt,
-		insertCatalogStmt:     q.insertCatalogStmt,
-		insertCredentialStmt:  q.insertCredentialStmt,
-		insertEntryStmt:       q.insertEntryStmt,
-		insertHashStmt:        q.insertHashStmt,
-		insertInputStmt:       q.insertInputStmt,
-		insertJobStmt:         q.insertJobStmt,
-		insertLeafStmt:        q.insertLeafStmt,
-		insertPartyStmt:       q.insertPartyStmt,
-		insertRequestStmt:     q.insertRequestStmt,
-		insertTextStmt:        q.insertTextStmt,
-		insertTokenStmt:       q.insertTokenStmt,
-		keepJobsStmt:          q.keepJobsStmt,
-		lastCatalogStmt:       q.lastCatalogStmt,
-		lastCatalogNumberStmt: q.lastCatalogNumberStmt,
-		lastEntryStmt:         q.lastEntryStmt,
-		lastLeafStmt:          q.lastLeafStmt,
-		leafEntriesStmt:       q.leafEntriesStmt,
-		liveCredentialsStmt:   q.liveCredentialsStmt,
-		markStmt:              q.markStmt,
-		nextDeadlineStmt:      q.nextDeadlineStmt,
-		nextJobStmt:           q.nextJobStmt,
-		pendingExtensionsStmt: q.pendingExtensionsStmt,
-		pruneCredentialsStmt:  q.pruneCredentialsStmt,
-		putHeadStmt:           q.putHeadStmt,
-		putMarkStmt:           q.putMarkStmt,
-		putReplyStmt:          q.putReplyStmt,
-		putSettingStmt:        q.putSettingStmt,
-		reasonsOfStmt:         q.reasonsOfStmt,
-		releaseJobsStmt:       q.releaseJobsStmt,
-		replyStmt:             q.replyStmt,
-		requestStmt:           q.requestStmt,
-		requestOfGrantStmt:    q.requestOfGrantStmt,
-		retryJobStmt:          q.retryJobStmt,
-		settingStmt:           q.settingStmt,
-		textStmt:              q.textStmt,
-		textsOfStmt:           q.textsOfStmt,
-		tokenStmt:             q.tokenStmt,
-		tokensStmt:            q.tokensStmt,
-		tokensOfStmt:          q.tokensOfStmt,
-		updateGrantStmt:       q.updateGrantStmt,
-		updateRequestStmt:     q.updateRequestStmt,
+		db:                      tx,
+		tx:                      tx,
+		allRepliesStmt:          q.allRepliesStmt,
+		anyExtensionPendingStmt: q.anyExtensionPendingStmt,
+		auditRowsStmt:           q.auditRowsStmt,
+		blankReplyStmt:          q.blankReplyStmt,
+		catalogVersionStmt:      q.catalogVersionStmt,
+		claimJobsStmt:           q.claimJobsStmt,
+		countCredentialsStmt:    q.countCredentialsStmt,
+		countPendingStmt:        q.countPendingStmt,
+		countPendingOnStmt:      q.countPendingOnStmt,
+		credentialsOfStmt:       q.credentialsOfStmt,
+		deleteCredentialStmt:    q.deleteCredentialStmt,
+		deleteCredentialsStmt:   q.deleteCredentialsStmt,
+		deleteJobStmt:           q.deleteJobStmt,
+		deleteRepliesStmt:       q.deleteRepliesStmt,
+		deleteTextStmt:          q.deleteTextStmt,
+		deleteTextsOfStmt:       q.deleteTextsOfStmt,
+		deleteTokenStmt:         q.deleteTokenStmt,
+		eventLeafStmt:           q.eventLeafStmt,
+		forgetJobErrorsStmt:     q.forgetJobErrorsStmt,
+		hashStmt:                q.hashStmt,
+		headStmt:                q.headStmt,
+		inputStmt:               q.inputStmt,
+		insertCatalogStmt:       q.insertCatalogStmt,
+		insertCredentialStmt:    q.insertCredentialStmt,
+		insertEntryStmt:         q.insertEntryStmt,
+		insertHashStmt:          q.insertHashStmt,
+		insertInputStmt:         q.insertInputStmt,
+		insertJobStmt:           q.insertJobStmt,
+		insertLeafStmt:          q.insertLeafStmt,
+		insertPartyStmt:         q.insertPartyStmt,
+		insertRequestStmt:       q.insertRequestStmt,
+		insertTextStmt:          q.insertTextStmt,
+		insertTokenStmt:         q.insertTokenStmt,
+		keepJobsStmt:            q.keepJobsStmt,
+		lastCatalogStmt:         q.lastCatalogStmt,
+		lastCatalogNumberStmt:   q.lastCatalogNumberStmt,
+		lastEntryStmt:           q.lastEntryStmt,
+		lastLeafStmt:            q.lastLeafStmt,
+		leafEntriesStmt:         q.leafEntriesStmt,
+		liveCredentialsStmt:     q.liveCredentialsStmt,
+		markStmt:                q.markStmt,
+		nextDeadlineStmt:        q.nextDeadlineStmt,
+		nextJobStmt:             q.nextJobStmt,
+		pendingExtensionsStmt:   q.pendingExtensionsStmt,
+		pruneCredentialsStmt:    q.pruneCredentialsStmt,
+		putHeadStmt:             q.putHeadStmt,
+		putMarkStmt:             q.putMarkStmt,
+		putReplyStmt:            q.putReplyStmt,
+		putSettingStmt:          q.putSettingStmt,
+		reasonsOfStmt:           q.reasonsOfStmt,
+		releaseJobsStmt:         q.releaseJobsStmt,
+		replyStmt:               q.replyStmt,
+		requestStmt:             q.requestStmt,
+		requestOfGrantStmt:      q.requestOfGrantStmt,
+		retryJobStmt:            q.retryJobStmt,
+		settingStmt:             q.settingStmt,
+		textStmt:                q.textStmt,
+		textsOfStmt:             q.textsOfStmt,
+		tokenStmt:               q.tokenStmt,
+		tokensStmt:              q.tokensStmt,
+		tokensOfStmt:            q.tokensOfStmt,
+		updateGrantStmt:         q.updateGrantStmt,
+		updateRequestStmt:       q.updateRequestStmt,
 	}
 }

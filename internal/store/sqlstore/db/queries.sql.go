@@ -48,6 +48,33 @@ func (q *Queries) AllReplies(ctx context.Context) ([]AllRepliesRow, error) {
 	return items, nil
 }
 
+const anyExtensionPending = `-- name: AnyExtensionPending :many
+SELECT extends FROM requests WHERE state = 'pending' AND extends IS NOT NULL LIMIT 1
+`
+
+func (q *Queries) AnyExtensionPending(ctx context.Context) ([]*string, error) {
+	rows, err := q.query(ctx, q.anyExtensionPendingStmt, anyExtensionPending)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []*string
+	for rows.Next() {
+		var extends *string
+		if err := rows.Scan(&extends); err != nil {
+			return nil, err
+		}
+		items = append(items, extends)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const auditRows = `-- name: AuditRows :many
 SELECT e.seq, l.idx, l.first_seq, l.count, e.hash, e.bytes
 FROM entries AS e JOIN leaves AS l ON l.idx = e.leaf
@@ -333,33 +360,6 @@ func (q *Queries) DeleteToken(ctx context.Context, id string) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected()
-}
-
-const dueRequests = `-- name: DueRequests :many
-SELECT id FROM requests WHERE deadline <= CAST($1 AS BIGINT) ORDER BY deadline, id LIMIT CAST($2 AS BIGINT)
-`
-
-func (q *Queries) DueRequests(ctx context.Context, now int64, lim int64) ([]string, error) {
-	rows, err := q.query(ctx, q.dueRequestsStmt, dueRequests, now, lim)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []string
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Close(); err != nil {
-		return nil, err
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const eventLeaf = `-- name: EventLeaf :one
