@@ -233,3 +233,56 @@ func TestListsByStateUseIndexes(t *testing.T) {
 		}
 	}
 }
+
+// Writing a row builds nothing beside it, and is refused what it was refused
+// before.
+func TestRowsAreWrittenWithoutTablesBeside(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, dir, sqlstore.Options{})
+	db := rawDB(t, filepath.Join(dir, dataFile))
+	insert := func(values string) string {
+		return "INSERT INTO requests (id, version, state, requester, resource, created_at, body, incarnation, kind, scope, grant_id, grant_state, starts_at, expires_at) VALUES ('req_x', 1, " + values + ")"
+	}
+	const good = "'approved', 'user:ana', 'orders', 1, '{}', 'i', 'http', '{}', 'grt_x', 'active', 1, 2"
+	steps := 0
+	for _, statement := range []string{insert(good), "UPDATE requests SET state = 'denied', grant_state = 'ended', body = '' WHERE id = 'req_x'"} {
+		rows, err := db.Query("EXPLAIN " + statement)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, _ := rows.Columns()
+		for ; rows.Next(); steps++ {
+			values, into := make([]any, len(names)), make([]any, len(names))
+			for i := range values {
+				into[i] = &values[i]
+			}
+			if err := rows.Scan(into...); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(fmt.Sprint(values), "OpenEphemeral") {
+				t.Errorf("%s: %v", statement, values)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if steps < 100 {
+		t.Fatalf("only %d steps were seen", steps)
+	}
+	for _, bad := range []string{strings.Replace(good, "approved", "granted", 1), strings.Replace(good, "active", "alive", 1), strings.Replace(good, "1, 2", "1, NULL", 1)} {
+		if _, err := db.Exec(insert(bad)); err == nil || !strings.Contains(err.Error(), "CHECK") {
+			t.Errorf("%s was written: %v", bad, err)
+		}
+	}
+	for _, state := range []string{"pending", "approved", "denied", "cancelled", "expired"} {
+		for _, grant := range []string{"scheduled", "activating", "active", "ending", "ended"} {
+			if _, err := db.Exec(insert(strings.NewReplacer("approved", state, "'active'", "'"+grant+"'").Replace(good))); err != nil {
+				t.Errorf("%s, %s: %v", state, grant, err)
+			}
+			if _, err := db.Exec("DELETE FROM requests"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

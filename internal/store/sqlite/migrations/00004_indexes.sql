@@ -39,3 +39,16 @@ CREATE INDEX requests_grant_state ON requests (grant_state, created_at, id) WHER
 
 -- The end of a grant asks for the extensions that wait, and mostly none does.
 CREATE INDEX requests_waiting ON requests (extends) WHERE state = 'pending' AND extends IS NOT NULL;
+
+-- SQLite builds a table of its own for a list of more than two, at every row
+-- that is written: a row took half as long again. What is allowed stays the same.
+-- https://www.sqlite.org/lang_altertable.html, section 7: for changes of CHECK
+-- constraints that do not touch what is stored.
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(replace(sql,
+  'CHECK (state IN (''pending'', ''approved'', ''denied'', ''cancelled'', ''expired''))',
+  'CHECK (state = ''pending'' OR state = ''approved'' OR state = ''denied'' OR state = ''cancelled'' OR state = ''expired'')'),
+  'CHECK (grant_state IN (''scheduled'', ''activating'', ''active'', ''ending'', ''ended''))',
+  'CHECK (grant_state = ''scheduled'' OR grant_state = ''activating'' OR grant_state = ''active'' OR grant_state = ''ending'' OR grant_state = ''ended'')')
+WHERE type = 'table' AND name = 'requests';
+PRAGMA writable_schema = RESET;
