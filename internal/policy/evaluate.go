@@ -54,6 +54,12 @@ func (c *Catalog) ask(in Input) (question, *Refusal) {
 	if refusal != nil {
 		return q, refusal
 	}
+	if role, ok := q.resource.role(in.Role); ok && string(role.Scope.JSON()) == string(in.Scope) {
+		// Parsed already, with the catalog.
+		q.scope = role.Scope
+		q.vars = c.facts(in, q.principal, q.resource, q.scope)
+		return q, nil
+	}
 	var err error
 	if q.scope, err = parseScope(q.resource.Kind, in.Scope); err != nil {
 		return q, refuse(NotRequestable, "scope", "the scope is not one of %s: %s", q.resource.Kind.Name(), message(err))

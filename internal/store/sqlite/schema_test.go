@@ -174,24 +174,9 @@ func TestMigrationsKeepEveryRow(t *testing.T) {
 	rows := func() map[string][]string {
 		out := map[string][]string{}
 		for table, by := range map[string]string{"requests": "id", "credentials": "id", "texts": "digest"} {
-			var n int
-			all, err := db.QueryContext(ctx, "SELECT * FROM "+table+" ORDER BY "+by)
-			if err != nil {
-				t.Fatal(err)
-			}
-			names, _ := all.Columns()
-			for ; all.Next(); n++ {
-				values, into := make([]any, len(names)), make([]any, len(names))
-				for i := range values {
-					into[i] = &values[i]
-				}
-				if err := all.Scan(into...); err != nil {
-					t.Fatal(err)
-				}
-				out[table] = append(out[table], fmt.Sprintf("%v %v", names, values))
-			}
-			if err := all.Err(); err != nil || n != 500 {
-				t.Fatalf("%s has %d rows: %v", table, n, err)
+			out[table] = everything(t, db, "SELECT * FROM "+table+" ORDER BY "+by)
+			if n := len(out[table]); n != 500 {
+				t.Fatalf("%s has %d rows", table, n)
 			}
 		}
 		return out
@@ -246,25 +231,11 @@ func TestRowsAreWrittenWithoutTablesBeside(t *testing.T) {
 	const good = "'approved', 'user:ana', 'orders', 1, '{}', 'i', 'http', '{}', 'grt_x', 'active', 1, 2"
 	steps := 0
 	for _, statement := range []string{insert(good), "UPDATE requests SET state = 'denied', grant_state = 'ended', body = '' WHERE id = 'req_x'"} {
-		rows, err := db.Query("EXPLAIN " + statement)
-		if err != nil {
-			t.Fatal(err)
-		}
-		names, _ := rows.Columns()
-		for ; rows.Next(); steps++ {
-			values, into := make([]any, len(names)), make([]any, len(names))
-			for i := range values {
-				into[i] = &values[i]
+		for _, step := range everything(t, db, "EXPLAIN "+statement) {
+			steps++
+			if strings.Contains(step, "OpenEphemeral") {
+				t.Errorf("%s: %s", statement, step)
 			}
-			if err := rows.Scan(into...); err != nil {
-				t.Fatal(err)
-			}
-			if strings.Contains(fmt.Sprint(values), "OpenEphemeral") {
-				t.Errorf("%s: %v", statement, values)
-			}
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
 		}
 	}
 	if steps < 100 {
@@ -285,4 +256,32 @@ func TestRowsAreWrittenWithoutTablesBeside(t *testing.T) {
 			}
 		}
 	}
+}
+
+// everything is what a query finds, a line for each row.
+func everything(t *testing.T, db *sql.DB, query string) (out []string) {
+	t.Helper()
+	rows, err := db.Query(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	names, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		values, into := make([]any, len(names)), make([]any, len(names))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, fmt.Sprint(values...))
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

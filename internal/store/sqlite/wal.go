@@ -14,9 +14,9 @@ const walPages = 1000
 // checkpoint moves the WAL into the database if it is time to. SQLite would do
 // so by itself inside COMMIT, but it keeps the errors of that to itself, and a
 // failed fsync is not to be kept quiet about; and whoever committed would wait.
-func checkpoint(ctx context.Context, conn *sql.Conn) error {
+func checkpoint(ctx context.Context, conn *sql.Conn, ask func(statement string, into ...any) error) error {
 	var busy, pages, moved int64
-	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &pages, &moved); err != nil {
+	if err := ask("PRAGMA wal_checkpoint(NOOP)", &busy, &pages, &moved); err != nil {
 		return fmt.Errorf("looking at the WAL: %w", err)
 	}
 	if pages-moved < walPages {

@@ -51,8 +51,9 @@ type Dialect struct {
 	Fault   func(error) Fault
 	Space   Space // nil when running out of space is somebody else's care
 	// Upkeep, unless nil, is called by the writer after each commit, when its
-	// updates have been answered. A Fatal error ends the store.
-	Upkeep func(context.Context, *sql.Conn) error
+	// updates have been answered. ask runs a query for one row, prepared when it
+	// is first asked, on the same connection. A Fatal error ends the store.
+	Upkeep func(ctx context.Context, conn *sql.Conn, ask func(statement string, into ...any) error) error
 	// Committed, unless nil, is told by the writer what the newest commit
 	// holds, when it is durable and before anybody hears of it.
 	Committed func(Newest)

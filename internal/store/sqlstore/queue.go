@@ -42,6 +42,9 @@ func (s *DB) Update(ctx context.Context, class Class, fn func(*Tx) error) error 
 	if s.dialect.Write == nil {
 		return ErrReadOnly
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	u := &update{ctx: ctx, class: class, fn: fn, answer: make(chan error, 1)}
 	var late <-chan time.Time // never, for Ends
 	if class != Ends {

@@ -7,6 +7,13 @@ import (
 	"github.com/daypass/daypass/internal/store/sqlstore/db"
 )
 
+// ownText is a text that this transaction has written itself: who has just
+// asked is shown what they asked.
+type ownText struct {
+	text string
+	salt [16]byte
+}
+
 // PutText keeps personal text beside the log, under its salted digest. subject
 // is the person who may have it erased.
 func (t *Tx) PutText(digest string, salt [16]byte, text, subject string) error {
@@ -14,6 +21,12 @@ func (t *Tx) PutText(digest string, salt [16]byte, text, subject string) error {
 		return t.q.InsertText(t.ctx, db.InsertTextParams{Digest: digest, Salt: salt[:], Body: text, Subject: subject})
 	})
 	failpoint.Hit("store.text.after")
+	if err == nil {
+		if t.texts == nil {
+			t.texts = map[string]ownText{}
+		}
+		t.texts[digest] = ownText{text, salt}
+	}
 	return err
 }
 
@@ -29,6 +42,9 @@ func (t *Tx) SaltedText(digest string) (text string, salt [16]byte, err error) {
 	if digest == "" {
 		return "", salt, nil
 	}
+	if own, ok := t.texts[digest]; ok {
+		return own.text, own.salt, nil
+	}
 	row, err := orNone(read(t, "reading a text", func() (db.TextRow, error) { return t.q.Text(t.ctx, digest) }))
 	if err != nil || row.Salt == nil {
 		return "", salt, err
@@ -42,12 +58,14 @@ func (t *Tx) SaltedText(digest string) (text string, salt [16]byte, err error) {
 // EraseText forgets a text and its salt. The digest in the log stays and says
 // nothing any more, so every proof still holds.
 func (t *Tx) EraseText(digest string) error {
+	delete(t.texts, digest)
 	_, err := t.write("erasing a text", func() (int64, error) { return t.q.DeleteText(t.ctx, digest) })
 	return err
 }
 
 // EraseTextsOf forgets all texts of a person and returns how many there were.
 func (t *Tx) EraseTextsOf(subject string) (int, error) {
+	clear(t.texts)
 	n, err := t.write("erasing texts", func() (int64, error) { return t.q.DeleteTextsOf(t.ctx, subject) })
 	return int(n), err
 }

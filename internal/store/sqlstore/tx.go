@@ -21,6 +21,7 @@ type Tx struct {
 	log      *tree   // nil in a View
 	classify func(error) Fault
 
+	texts map[string]ownText // by digest
 	after []func()
 	wrote bool
 	over  bool

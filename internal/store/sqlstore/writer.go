@@ -151,7 +151,7 @@ func (s *DB) upkeep() {
 	s.postponed = 0
 	failpoint.Hit("store.upkeep.before")
 	// Other errors come again when it is tried again, after the next commit.
-	if err := s.dialect.Upkeep(context.Background(), s.dialect.Write); err != nil && s.dialect.Fault(err) == Fatal {
+	if err := s.dialect.Upkeep(context.Background(), s.dialect.Write, s.ask); err != nil && s.dialect.Fault(err) == Fatal {
 		_ = s.poison(err)
 	}
 }
@@ -308,18 +308,34 @@ func (s *DB) seal(grown bool) error {
 	return nil
 }
 
-// exec runs one of the few statements that frame the writer's work. Each is
-// prepared when it is first needed: there are several in every update.
+// exec runs one of the few statements that frame the writer's work.
 func (s *DB) exec(statement string) error {
-	ctx := context.Background()
-	stmt := s.frame[statement]
-	if stmt == nil {
-		var err error
-		if stmt, err = s.dialect.Write.PrepareContext(ctx, statement); err != nil {
-			return err
-		}
-		s.frame[statement] = stmt
+	if err := s.prepare(statement); err != nil {
+		return err
 	}
-	_, err := stmt.ExecContext(ctx)
+	_, err := s.frame[statement].ExecContext(context.Background())
 	return err
+}
+
+// ask runs a query for one row.
+func (s *DB) ask(statement string, into ...any) error {
+	if err := s.prepare(statement); err != nil {
+		return err
+	}
+	return s.frame[statement].QueryRowContext(context.Background()).Scan(into...)
+}
+
+// prepare prepares a statement when it is first needed: there are several in
+// every update.
+func (s *DB) prepare(statement string) error {
+	stmt := s.frame[statement]
+	if stmt != nil {
+		return nil
+	}
+	var err error
+	if stmt, err = s.dialect.Write.PrepareContext(context.Background(), statement); err != nil { //nolint:sqlclosecheck // kept in frame, and closed with the store
+		return err
+	}
+	s.frame[statement] = stmt
+	return nil
 }
