@@ -56,6 +56,49 @@ func TestIDsOfAnInstantStandTogether(t *testing.T) {
 	}
 }
 
+// Each byte in each place of an ID is what base32 says, and each byte of its
+// random part is random.
+func TestEachByteOfAnID(t *testing.T) {
+	const good = "5zkmnbq3yx7f2tq4c6h2dwa7vi"
+	taken := 0
+	for i := range len(good) {
+		for c := range 256 {
+			body := good[:i] + string([]byte{byte(c)}) + good[i+1:]
+			raw, err := idEncoding.DecodeString(body)
+			want := err == nil && len(raw) == idBytes && idEncoding.EncodeToString(raw) == body
+			if got := ValidID("req", "req_"+body); got != want {
+				t.Errorf("%q: %v, base32 says %v", body, got, want)
+			}
+			if want {
+				taken++
+			}
+		}
+	}
+	if taken != 25*32+8 {
+		t.Errorf("%d are taken", taken)
+	}
+	for from, fresh := range map[int]func() string{0: func() string { return NewID("req") }, 6: func() string { return NewIDAt("req", time.Unix(1, 0)) }} {
+		var seen [idBytes]map[byte]bool
+		for range 300 {
+			raw, err := idEncoding.DecodeString(fresh()[len("req_"):])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, b := range raw {
+				if seen[i] == nil {
+					seen[i] = map[byte]bool{}
+				}
+				seen[i][b] = true
+			}
+		}
+		for i := range seen {
+			if i >= from && len(seen[i]) < 100 || i < from && len(seen[i]) != 1 {
+				t.Errorf("byte %d takes %d values in 300 IDs", i, len(seen[i]))
+			}
+		}
+	}
+}
+
 func FuzzValidID(f *testing.F) {
 	f.Add("req_5zkmnbq3yx7f2tq4c6h2dwa7vi")
 	f.Add("req_aaaaaaaaaaaaaaaaaaaaaaaaab")

@@ -218,6 +218,43 @@ func TestSizesOfKeys(t *testing.T) {
 	}
 }
 
+// A key is known by its thumbprint: neither its file's name nor what it says of
+// itself makes it another.
+//
+// Invariant: A24
+func TestKeysUnderOtherNames(t *testing.T) {
+	k := newRing(t)
+	have := k.current(ES256)
+	if got, err := k.ensure(ES256, t0); err != nil || got != have {
+		t.Errorf("ensured %+v, %v", got, err)
+	}
+	path := filepath.Join(k.dir, have.fileName())
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Repeat("A", len(have.kid))
+	claims := []byte(strings.Replace(string(content), have.kid, other, 1))
+	if got, err := decodeKey(claims); !errors.Is(err, errKeyFile) || got != nil {
+		t.Errorf("a key that calls itself another: %+v, %v", got, err)
+	}
+	renamed := filepath.Join(k.dir, keyFilePrefix+other+keyFileSuffix)
+	if err := os.Rename(path, renamed); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenKeyring(k.dir, t0); !errors.Is(err, errKeyFile) {
+		t.Errorf("a key under another's name: %v", err)
+	}
+	for size, want := range map[int]string{maxFile: "not a signing key of Daypass", maxFile + 1: "has 65537 bytes"} {
+		if err := os.WriteFile(renamed, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenKeyring(k.dir, t0); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a file of %d bytes: %v", size, err)
+		}
+	}
+}
+
 // Other keys of Daypass live in the folder, and a person's notes may.
 func TestOtherFilesAreNotKeysOfTheRing(t *testing.T) {
 	k := newRing(t)

@@ -161,6 +161,10 @@ func TestVerifyNamesTheRule(t *testing.T) {
 	}
 	_, err := k.Verify(b64.EncodeToString([]byte("[]"))+".e30.AA", optionsAt(t0))
 	ruled(t, "header of a list", err, "header is no JSON object")
+	for _, token := range []string{"..", ".e30.AA", "e30..AA", "e30.e30."} {
+		_, err := k.Verify(token, optionsAt(t0))
+		ruled(t, token, err, "not base64url")
+	}
 	for _, c := range []struct {
 		claim string
 		value any
