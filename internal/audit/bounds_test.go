@@ -60,6 +60,7 @@ func TestBoundsOfAnEntry(t *testing.T) {
 		"an actor that is cut": {func(e *Entry) {
 			e.Actor, e.Cuts = "", map[string]Cut{"actor": cutText(strings.Repeat("x", 2000), fieldHead)}
 		}, ""},
+		"a cut that is none":   {func(e *Entry) { e.Resource, e.Cuts = "", map[string]Cut{"resource": {}} }, "cuts"},
 		"a null scope cut":     {func(e *Entry) { e.Scope, e.Cuts = json.RawMessage("null"), map[string]Cut{"scope": cutText("x", 1)} }, ""},
 		"a kept scope cut":     {func(e *Entry) { e.Cuts = map[string]Cut{"scope": cutText("x", 1)} }, "cuts"},
 		"kept details cut":     {func(e *Entry) { e.Cuts = map[string]Cut{"details": cutText("x", 1)} }, "cuts"},
@@ -196,7 +197,7 @@ func TestBoundsOfANumber(t *testing.T) {
 	zeros := func(n int) string { return "0." + strings.Repeat("0", n-2) }
 	for in, ok := range map[string]bool{
 		zeros(400): true, zeros(401): false, "-" + zeros(399): true, "-" + zeros(400): false,
-		"0e1000000": true, "0e1000001": false, "0e-1000000": true, "0e-1000001": false,
+		"0e1000000": true, "0e1000001": false, "0e-1000000": true, "0e-1000001": false, "1e": false, "1e+": false, "1ex": false, "1e1.5": false, "1e+5": true,
 	} {
 		if _, got := parseDecimal(in); got != ok {
 			t.Errorf("%s: %v", clip(in), got)

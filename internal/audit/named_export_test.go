@@ -143,7 +143,19 @@ func TestDecodeSaysWhy(t *testing.T) {
 		_, err := DecodeEntry([]byte(b))
 		says(t, clip(b), err, want)
 	}
-	_, err := ready(func(e *Entry) { e.Scope = json.RawMessage(strings.Repeat("[", 33) + strings.Repeat("]", 33)) }).Encode()
+	for _, write := range []func() error{
+		func() error { _, err := ExportEvent([]byte("{}"), Leaf{}, nil, nil); return err },
+		func() error { _, err := EventOf([]byte("{}"), nil, nil); return err },
+		func() error {
+			_, err := DecodeEntry([]byte(with(`"details":{"path":"/v1/orders/1","status":200},`, ``)))
+			return err
+		},
+	} {
+		says(t, "no entry", write(), "audit entry: ")
+	}
+	_, err := DecodeEntry([]byte(with(`"details":{"path":"/v1/orders/1","status":200},`, ``)))
+	says(t, "no details", err, "details: EOF")
+	_, err = ready(func(e *Entry) { e.Scope = json.RawMessage(strings.Repeat("[", 33) + strings.Repeat("]", 33)) }).Encode()
 	says(t, "a deep scope", err, "scope: nested deeper than 32")
 	for in, want := range map[string]string{"1x": `"1x" is not a JSON number`, "1e400": "out of range: write it as a string", "9007199254740993": "more digits than a double holds"} {
 		_, err := canonicalNumber(in)

@@ -81,6 +81,36 @@ func TestGuardrailWithoutALimit(t *testing.T) {
 	}
 }
 
+// What is refused before the rules are tried reaches none of them, and a
+// limit that a rule and a guardrail share is the rule's.
+func TestWhatComesFirstDecides(t *testing.T) {
+	c := parse(t, small("  guardrails:\n    - {name: g, when: 'resource.id == \"prod-db\"', deny: never}\n    - {name: h, max_duration: 1h}\n  rules:\n"+auto))
+	if got := outcomes(c.Explain(ask(c, "user:ana", "prod-db", scopeOf("select"))).Rules); got != "all not_reached" {
+		t.Error(got)
+	}
+	in := ask(c, "user:ana", "dev-db", scopeOf("select"))
+	if got := outcomes(c.Explain(in).Rules); got != "all matched" {
+		t.Error(got)
+	}
+	in.Duration = 2 * time.Hour
+	if d := c.Evaluate(in); d.Refusal == nil || d.Refusal.Code != NotRequestable || d.Refusal.Guardrail != "" {
+		t.Errorf("%+v", d.Refusal)
+	}
+	if _, ok := c.Resource("none"); ok {
+		t.Error("there is a resource that is not there")
+	}
+	if _, ok := c.Resource("off-db"); !ok {
+		t.Error("a disabled resource is not there")
+	}
+	var ids []string
+	for _, p := range c.Principals() {
+		ids = append(ids, p.ID)
+	}
+	if got := strings.Join(ids, " "); got != "agent:bot service:ci service:orphan user:ana user:bo user:cy user:cy2 user:gone" {
+		t.Error(got)
+	}
+}
+
 // Of several guardrails that cannot be evaluated the first is named.
 func TestFirstBrokenGuardrailIsNamed(t *testing.T) {
 	c := parse(t, small("  guardrails:\n    - {name: a, when: '1 / 0 == 1', deny: never}\n    - {name: b, when: '2 / 0 == 1', deny: never}\n  rules:\n"+auto))

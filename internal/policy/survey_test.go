@@ -216,7 +216,7 @@ func TestConstantConditions(t *testing.T) {
 	}
 	s := c.Survey(c.Targets(), nil, 10)
 	web := slices.IndexFunc(s.Targets, func(target Target) bool { return target.Resource.ID == "web" })
-	if s.Guardrail(0, 0, 0, 0) != Yes || s.Guardrail(1, 0, 0, 0) != No || s.Guardrail(1, 0, web, 0) != Yes || s.budget != 10 {
+	if s.Guardrail(0, 0, 0, 0) != Yes || s.Guardrail(1, 0, 0, 0) != No || s.Guardrail(1, 0, web, 0) != Yes || s.Rule(0, 0, 0, 0) != Yes || s.budget != 9 {
 		t.Errorf("guardrails without a condition: %d, %d, %d, and %d asked", s.Guardrail(0, 0, 0, 0), s.Guardrail(1, 0, 0, 0), s.Guardrail(1, 0, web, 0), 10-s.budget)
 	}
 }
