@@ -53,6 +53,7 @@ func run(ctx context.Context, file string, o daemon.Options) error {
 	if err := harden(); err != nil {
 		return err
 	}
+	defer makeRoom()()
 	hang := make(chan os.Signal, 1)
 	notifyHangup(hang)
 	defer signal.Stop(hang)
