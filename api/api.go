@@ -17,6 +17,7 @@ type Request struct {
 	Kind        string          `json:"kind"`
 	Role        string          `json:"role,omitempty"`
 	Scope       json.RawMessage `json:"scope"`
+	Target      json.RawMessage `json:"target,omitempty"` // what the scope means in the target, where the kind looks there
 	Duration    Duration        `json:"duration"`
 	Reason      string          `json:"reason,omitempty"`
 	Ticket      string          `json:"ticket,omitempty"`
@@ -85,7 +86,12 @@ type Grant struct {
 
 // Connect tells how to use a grant. It never holds a secret.
 type Connect struct {
-	URL          string   `json:"url,omitempty"`          // http kinds: the base URL at the gateway
+	URL          string   `json:"url,omitempty"`  // http kinds: the base URL at the gateway
+	DSN          string   `json:"dsn,omitempty"`  // databases: a URI without the secret
+	Host         string   `json:"host,omitempty"` // the parts of the DSN, for clients that want them one by one
+	Port         int      `json:"port,omitempty"`
+	User         string   `json:"user,omitempty"`
+	Database     string   `json:"database,omitempty"`
 	Instructions []string `json:"instructions,omitempty"` // lines to copy; <secret> stands for the credential
 }
 
@@ -104,12 +110,14 @@ type SubmitRequest struct {
 
 // Decision answers a dry run, and says in a resource how a role would be decided.
 type Decision struct {
-	Decision    string   `json:"decision" enum:"auto,review,break_glass,refused"`
-	Code        string   `json:"code,omitempty"` // of the refusal
-	Explanation string   `json:"explanation"`
-	Stages      []Stage  `json:"stages"`
-	MaxDuration Duration `json:"max_duration,omitempty"`
-	Policy      Policy   `json:"policy"`
+	Decision    string `json:"decision" enum:"auto,review,break_glass,refused"`
+	Code        string `json:"code,omitempty"` // of the refusal
+	Explanation string `json:"explanation"`
+	// Target is what the scope means in the target, where the kind looks there.
+	Target      json.RawMessage `json:"target,omitempty"`
+	Stages      []Stage         `json:"stages"`
+	MaxDuration Duration        `json:"max_duration,omitempty"`
+	Policy      Policy          `json:"policy"`
 	// BreakGlass is what the rule allows in an emergency, asked for or not.
 	BreakGlass *BreakGlassOffer `json:"break_glass,omitempty"`
 }

@@ -82,12 +82,15 @@ type Terms struct {
 
 // Content is all that an approver decides on. Its hash is what a vote names.
 type Content struct {
-	Requester    string          `json:"requester"`
-	Resource     string          `json:"resource"`
-	Incarnation  string          `json:"incarnation"` // of the resource: one removed and made anew is another
-	Kind         string          `json:"kind"`
-	Role         string          `json:"role,omitempty"`
-	Scope        json.RawMessage `json:"scope"` // canonical JSON
+	Requester   string          `json:"requester"`
+	Resource    string          `json:"resource"`
+	Incarnation string          `json:"incarnation"` // of the resource: one removed and made anew is another
+	Kind        string          `json:"kind"`
+	Role        string          `json:"role,omitempty"`
+	Scope       json.RawMessage `json:"scope"` // canonical JSON
+	// Target is what the kind found in the target when it was asked for, as
+	// canonical JSON: shown to reviewers, and part of what a vote is bound to.
+	Target       json.RawMessage `json:"target,omitempty"`
 	Duration     time.Duration   `json:"duration"`
 	StartAt      *time.Time      `json:"start_at,omitempty"`
 	ReasonDigest string          `json:"reason_digest,omitempty"` // salted: the text itself can be erased

@@ -12,11 +12,12 @@ import (
 )
 
 // Hash is the content hash, "sha256:" and hex: the SHA-256 of the RFC 8785
-// form of exactly what CONTRACT §4 lists. The name of the role is not in it, as
-// the scope is what is granted; nor is the kind, which belongs to the
-// incarnation of the resource. Every key is always there, so that leaving
-// something out cannot look like another content. It is empty when the scope is
-// not JSON; an empty hash matches no vote.
+// form of exactly what CONTRACT §4 lists, and of what the kind found in the
+// target where it looks there. The name of the role is not in it, as the scope
+// is what is granted; nor is the kind, which belongs to the incarnation of the
+// resource. Every other key is always there, so that leaving something out
+// cannot look like another content. It is empty when the scope is not JSON; an
+// empty hash matches no vote.
 func (c Content) Hash() string {
 	scope, err := canonical.JSON(c.Scope)
 	if err != nil {
@@ -34,6 +35,13 @@ func (c Content) Hash() string {
 		b = append(b, `,"start_at":null`...)
 	} else {
 		b = appendField(b, `,"start_at":`, stamp(*c.StartAt))
+	}
+	if len(c.Target) > 0 { // left out where there is none, as break_glass is
+		target, err := canonical.JSON(c.Target)
+		if err != nil {
+			return ""
+		}
+		b = append(append(b, `,"target":`...), target...)
 	}
 	b = c.Terms.append(append(b, `,"terms":`...))
 	b = append(appendField(b, `,"ticket_digest":`, c.TicketDigest), '}')

@@ -34,6 +34,7 @@ func TestHashIsOfTheCanonicalForm(t *testing.T) {
 			Requester: text("requester"), Resource: text("resource"), Incarnation: text("incarnation"), Kind: "http", Role: "r",
 			Scope: json.RawMessage(rapid.SampledFrom(scopes).Draw(t, "scope")), Duration: span("duration"),
 			ReasonDigest: text("reason"), TicketDigest: text("ticket"), Extends: text("extends"),
+			Target: json.RawMessage(rapid.SampledFrom([]string{"", "", `{"oid": 7, "b": [1.50]}`, `{`}).Draw(t, "target")),
 			Terms: Terms{
 				PolicyVersion: text("policy"), Rule: text("rule"), Guardrails: list("guardrails"), Auto: rapid.Bool().Draw(t, "auto"),
 				MaxDuration: span("max"), MaxTotal: span("total"), ApproveWithin: rapid.SampledFrom([]time.Duration{0, time.Hour}).Draw(t, "within"),
@@ -86,6 +87,7 @@ type hashed struct {
 	TicketDigest string          `json:"ticket_digest"`
 	Extends      string          `json:"extends"`
 	Terms        hashedTerms     `json:"terms"`
+	Target       json.RawMessage `json:"target,omitempty"`
 }
 
 type hashedTerms struct {
@@ -109,7 +111,7 @@ type hashedGlass struct {
 
 func hashByJCS(c Content) string {
 	h := hashed{
-		Requester: c.Requester, Resource: c.Resource, Incarnation: c.Incarnation, Scope: c.Scope,
+		Requester: c.Requester, Resource: c.Resource, Incarnation: c.Incarnation, Scope: c.Scope, Target: c.Target,
 		Duration: secondsOf(c.Duration), ReasonDigest: c.ReasonDigest, TicketDigest: c.TicketDigest, Extends: c.Extends,
 		Terms: hashedTerms{
 			PolicyVersion: c.Terms.PolicyVersion, Rule: c.Terms.Rule, Auto: c.Terms.Auto,

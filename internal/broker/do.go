@@ -309,6 +309,13 @@ func (u *unit) follow(r *access.Request, events []access.Event) error {
 					return err
 				}
 			}
+		case access.GrantExtended:
+			// The target holds an end of its own, which moves too.
+			if u.b.cfg.Connectors[r.Content.Kind] && r.Grant.State == access.Active {
+				if err := u.effect(jobProvision, r, 0); err != nil {
+					return err
+				}
+			}
 		case access.GrantEnding:
 			if err := u.grantOver(r); err != nil {
 				return err

@@ -14,6 +14,7 @@ import (
 	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/live"
+	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -250,7 +251,7 @@ func (b *Broker) Extend(ctx context.Context, c identity.Caller, grant string, d 
 				}
 			}
 		}
-		return u.submit(s, grant)
+		return u.submit(s, grant, unlooked(base))
 	})
 }
 
@@ -379,8 +380,23 @@ func (u *unit) issueToken(r *access.Request, id string) (func() (credential.Secr
 			Message: fmt.Sprintf("This grant has %d credentials already; use one of them.", have)})
 	}
 	secret, hash := credential.NewToken(credential.GrantToken)
-	return func() (credential.Secret, error) { return secret, nil },
-		u.keepCredential(sqlstore.Credential{Hash: hash, ID: id, Grant: r.Grant.ID, Request: r.ID, Kind: "token", IssuedAt: u.now, ExpiresAt: r.Grant.ExpiresAt})
+	err = u.keepCredential(sqlstore.Credential{Hash: hash, ID: id, Grant: r.Grant.ID, Request: r.ID, Kind: "token", IssuedAt: u.now, ExpiresAt: r.Grant.ExpiresAt})
+	if res, ok := u.state.catalog.Resource(r.Content.Resource); ok && err == nil {
+		if _, ok := res.Kind.(policy.Proven); ok {
+			err = u.keepVerifier(r.Grant.ID, secret)
+		}
+	}
+	return func() (credential.Secret, error) { return secret, nil }, err
+}
+
+// keepVerifier keeps what a gateway needs to have a client prove that it holds
+// a token, without the token.
+func (u *unit) keepVerifier(grant string, token credential.Secret) error {
+	v, err := credential.NewVerifier(token, grant)
+	if err != nil {
+		return err
+	}
+	return u.tx.PutVerifier(grant, sqlstore.Verifier{Hash: v.Token, StoredKey: v.StoredKey, ServerKey: v.ServerKey})
 }
 
 func (u *unit) keepCredential(c sqlstore.Credential) error {

@@ -37,7 +37,7 @@ type Limits struct {
 	PendingRequester int
 }
 
-// Config is what a Broker needs. Everything is required but Connect,
+// Config is what a Broker needs. Everything is required but Connect, Inspect,
 // Connectors and Sessions.
 type Config struct {
 	Store     sqlstore.Store
@@ -59,6 +59,10 @@ type Config struct {
 	Scrub func(context.Context) error
 	// Connectors names the kinds whose grants must be made real in a target.
 	Connectors map[string]bool
+	// Inspect says what a scope means in the target of a resource; the zero
+	// Finding where its kind does not look. An error that wraps a *policy.Unfit
+	// is the requester's to mend. nil: no kind looks.
+	Inspect func(ctx context.Context, r *policy.Resource, scope policy.Scope) (policy.Finding, error)
 	// Connect tells how to use a grant of a resource.
 	Connect func(*policy.Resource, api.Grant) api.Connect
 }

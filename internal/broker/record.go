@@ -151,6 +151,9 @@ func created(r *access.Request) *audit.Entry {
 	if c.Role != "" {
 		e.Details["role"] = c.Role
 	}
+	if len(c.Target) > 0 {
+		e.Details["target"] = c.Target
+	}
 	if c.StartAt != nil {
 		e.Details["start_at"] = api.TimeOf(*c.StartAt).String()
 	}

@@ -32,18 +32,27 @@ type Submission struct {
 
 // Submit makes a request; it is decided at once where a rule says so.
 func (b *Broker) Submit(ctx context.Context, c identity.Caller, s Submission, once *Once) (View, error) {
-	return onceOf(b, ctx, c, once, func(u *unit) (View, error) { return u.submit(s, "") })
+	found := b.inspect(ctx, c, s)
+	return onceOf(b, ctx, c, once, func(u *unit) (View, error) { return u.submit(s, "", found) })
 }
 
 // DryRun says how a submission would be decided. Nothing is kept but an entry.
 func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (api.Decision, error) {
 	var decision api.Decision
+	found := b.inspect(ctx, c, s)
 	err := b.do(ctx, c, sqlstore.Normal, func(u *unit) error {
-		_, in, err := u.asked(s)
+		res, in, err := u.asked(s)
 		if err != nil {
 			return err
 		}
 		d := u.state.catalog.Evaluate(in)
+		if d.Refusal == nil {
+			target, err := found.fits(res, u.state.incarnations[res.ID], in.Scope)
+			if err != nil {
+				return err
+			}
+			decision.Target = target
+		}
 		if d.Refusal == nil && d.Terms.BreakGlass != nil {
 			duty, err := u.openDuty(u.state.catalog.Answerable(u.c.Principal))
 			if err != nil {
@@ -54,7 +63,9 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 				d = policy.Decision{Refusal: &policy.Refusal{Code: string(why.Code), Message: why.Message}, Explanation: why.Message}
 			}
 		}
+		target := decision.Target
 		decision = rehearse.Decision(d)
+		decision.Target = target
 		e := entry(audit.RequestCreated, "", map[string]any{"dry_run": true, "decision": decision.Decision, "duration": api.FormatDuration(s.Duration), "principal": c.Principal})
 		e.Resource, e.Scope, e.Outcome = s.Resource, in.Scope, audit.Allowed
 		if s.BreakGlass {
@@ -129,8 +140,9 @@ func scopeOf(res *policy.Resource, s Submission) (policy.Scope, error) {
 	return nil, invalid("body.role", "%s has no role %q; it has: %s.", res.ID, clip(s.Role), strings.Join(names, ", "))
 }
 
-// submit makes a request. extends is the grant that it lengthens, if any.
-func (u *unit) submit(s Submission, extends string) (View, error) {
+// submit makes a request. extends is the grant that it lengthens, if any, and
+// found what the target was found to hold.
+func (u *unit) submit(s Submission, extends string, found inspected) (View, error) {
 	res, in, err := u.asked(s)
 	if err != nil {
 		return View{}, err
@@ -162,6 +174,13 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 		e.Hint = u.hint(res, s, d)
 		return View{}, refusal(e)
 	}
+	target, err := found.fits(res, u.state.incarnations[res.ID], in.Scope)
+	if err != nil {
+		if e, ok := errors.AsType[*Error](err); ok {
+			return View{}, refusal(e)
+		}
+		return View{}, err
+	}
 	atOnce := d.Terms.Auto || d.Terms.BreakGlass != nil
 	if !atOnce {
 		if err := u.pendingLimits(res.ID); err != nil {
@@ -176,7 +195,7 @@ func (u *unit) submit(s Submission, extends string) (View, error) {
 	u.fillTerms(&d.Terms)
 	content := access.Content{
 		Requester: u.c.Principal, Resource: res.ID, Incarnation: u.state.incarnations[res.ID], Kind: res.Kind.Name(),
-		Role: s.Role, Scope: in.Scope, Duration: s.Duration, StartAt: s.StartAt, Extends: extends, Terms: d.Terms,
+		Role: s.Role, Scope: in.Scope, Target: target, Duration: s.Duration, StartAt: s.StartAt, Extends: extends, Terms: d.Terms,
 	}
 	if content.StartAt != nil && !content.StartAt.After(u.now) {
 		content.StartAt = nil

@@ -11,7 +11,6 @@ import (
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/failpoint"
-	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -155,20 +154,3 @@ func report(j Job, problem error) access.Command {
 // ErrGiveUp is wrapped by a provision job's error when it must not be tried
 // again.
 var ErrGiveUp = errors.New("giving up")
-
-// Target returns the grant that a connector works on.
-func (b *Broker) Target(ctx context.Context, request string) (*live.Grant, error) {
-	var g live.Grant
-	err := b.view(ctx, func(tx *sqlstore.Tx) error {
-		r, err := tx.Request(request)
-		if err != nil {
-			return err
-		}
-		if r.Grant == nil {
-			return fmt.Errorf("request %s has no grant", request)
-		}
-		g = b.liveGrant(r)
-		return nil
-	})
-	return &g, err
-}

@@ -17,7 +17,7 @@ func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
 	v := View{Version: r.Version, Request: api.Request{
 		ID: r.ID, Revision: r.Revision, ContentHash: r.ContentHash, State: string(r.State),
 		Requester: c.Requester, Resource: c.Resource, Kind: c.Kind, Role: c.Role, Scope: c.Scope,
-		Duration: api.Duration(c.Duration), StartAt: timePtr(c.StartAt), Extends: c.Extends,
+		Target: c.Target, Duration: api.Duration(c.Duration), StartAt: timePtr(c.StartAt), Extends: c.Extends,
 		CreatedAt: api.TimeOf(r.CreatedAt), ApproveBy: api.TimeOf(r.ApproveBy),
 		DecidedAt: timePtr(r.DecidedAt), DecidedBy: r.DecidedBy,
 		Policy: api.Policy{Version: c.Terms.PolicyVersion, Rule: c.Terms.Rule, Guardrails: nonNil(c.Terms.Guardrails)},

@@ -47,8 +47,18 @@ func (s *Server) check(root ast.Node) Errors {
 			fault(at("gateways", "http", "domain"), "must be a DNS name in lower case, such as access.example.com")
 		}
 	}
+	if g := s.Gateways.Postgres; g != nil {
+		if err := checkAddress(g.Listen, true); err != nil {
+			fault(at("gateways", "postgres", "listen"), "%s", err)
+		} else if g.TLS.Off && !loopback(g.Listen) {
+			fault(at("gateways", "postgres", "tls"), "%s is not loopback: leave tls out, and the gateway makes its own certificate, or give {cert: FILE, key: FILE}", g.Listen)
+		}
+		if g.Host != "" && net.ParseIP(g.Host) == nil && (len(g.Host) > 253 || !domainName.MatchString(g.Host)) {
+			fault(at("gateways", "postgres", "host"), "must be the name or address that clients connect to, without a port")
+		}
+	}
 	for _, e := range s.Gateways.Rest {
-		errs = append(errs, Errorf(e.KeyNode, "unknown key %q: this build has no such gateway; it has http", clip(e.Key)))
+		errs = append(errs, Errorf(e.KeyNode, "unknown key %q: this build has no such gateway; it has http and postgres", clip(e.Key)))
 	}
 	if err := s.completeURL(); err != nil {
 		fault(at("public_url"), "%s", err)
@@ -217,6 +227,9 @@ func (s *Server) checkFiles(root ast.Node) Errors {
 	pair(s.TLS, "tls")
 	if g := s.Gateways.HTTP; g != nil {
 		pair(g.TLS, "gateways", "http", "tls")
+	}
+	if g := s.Gateways.Postgres; g != nil {
+		pair(g.TLS, "gateways", "postgres", "tls")
 	}
 	secret := func(ref Secret, path ...string) {
 		if ref.File == "" {

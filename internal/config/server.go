@@ -65,8 +65,18 @@ func (t *TLS) DecodeYAML(node ast.Node) error {
 // Gateways are the listeners that carry the traffic of grants. A gateway that
 // the file does not name is not started.
 type Gateways struct {
-	HTTP *HTTPGateway `yaml:"http"`
-	Rest []Entry      `yaml:",rest"`
+	HTTP     *HTTPGateway     `yaml:"http"`
+	Postgres *PostgresGateway `yaml:"postgres"`
+	Rest     []Entry          `yaml:",rest"`
+}
+
+// PostgresGateway serves all PostgreSQL resources on one port.
+type PostgresGateway struct {
+	Listen string `yaml:"listen"` // 127.0.0.1:7432
+	Host   string `yaml:"host"`   // what clients connect to; the host of listen, or that of public_url where that is a wildcard
+	// TLS: without certificate and key the gateway makes its own authority and
+	// certificate in the data folder; off only on loopback.
+	TLS TLS `yaml:"tls"`
 }
 
 // HTTPGateway serves each resource as Host <resource>.<domain>.
@@ -171,6 +181,13 @@ func (g *HTTPGateway) DecodeYAML(node ast.Node) error {
 	return DecodeNode(node, (*plainGateway)(g))
 }
 
+// DecodeYAML implements NodeDecoder: the gateway's defaults, then what is given.
+func (g *PostgresGateway) DecodeYAML(node ast.Node) error {
+	type plainGateway PostgresGateway
+	*g = PostgresGateway{Listen: "127.0.0.1:7432"}
+	return DecodeNode(node, (*plainGateway)(g))
+}
+
 // Load reads and checks the server's file. Relative paths in it are relative
 // to its folder. Its error is an Errors unless the file cannot be read.
 func Load(path string) (*Server, error) {
@@ -218,6 +235,9 @@ func decodeServer(name string, src []byte, dir string) (*Server, ast.Node, error
 func (s *Server) resolve(dir string) {
 	paths := []*string{&s.TLS.Cert, &s.TLS.Key, &s.Data, &s.Catalog}
 	if g := s.Gateways.HTTP; g != nil {
+		paths = append(paths, &g.TLS.Cert, &g.TLS.Key)
+	}
+	if g := s.Gateways.Postgres; g != nil {
 		paths = append(paths, &g.TLS.Cert, &g.TLS.Key)
 	}
 	if a := s.Authz; a != nil {

@@ -55,6 +55,8 @@ type Daemon struct {
 	api     *http.Server
 	apiAddr net.Addr
 	gates   []gate
+	// connectors are those of the kinds that have one.
+	connectors map[string]resource.Connector
 
 	closing context.CancelFunc // ends waits and streams
 	stop    context.CancelFunc // ends the worker
@@ -135,13 +137,20 @@ func (d *Daemon) openBroker(ctx context.Context, senders []notify.Notifier) erro
 	for _, s := range senders {
 		names = append(names, s.Name())
 	}
+	if d.connectors, err = d.connect(); err != nil {
+		return err
+	}
+	connected := map[string]bool{}
+	for kind := range d.connectors {
+		connected[kind] = true
+	}
 	l := d.cfg.Limits
 	d.index = live.New(d.clock.Now)
 	d.broker, err = broker.Open(ctx, broker.Config{
 		Store: d.store, Clock: d.clock, Index: d.index, Keys: d.keys, AuditKey: key, Kinds: PolicyKinds(), PublicURL: d.cfg.PublicURL,
 		Limits: broker.Limits{RequestTTL: l.RequestTTL, MaxSkew: l.MaxSkew, RevocationBound: l.RevocationBound,
 			PendingResource: l.Pending.PerResource, PendingRequester: l.Pending.PerRequester},
-		Managed: d.cfg.Catalog != "", Notifiers: names, Log: d.log, Health: d.storeHealth, Scrub: d.store.Scrub, Connectors: connected(), Connect: d.connect,
+		Managed: d.cfg.Catalog != "", Notifiers: names, Log: d.log, Health: d.storeHealth, Scrub: d.store.Scrub, Connectors: connected, Inspect: d.inspect, Connect: d.howTo,
 	})
 	if err != nil {
 		return err
@@ -176,27 +185,11 @@ func (d *Daemon) Reload(ctx context.Context) error {
 
 // work starts what happens without a caller.
 func (d *Daemon) work(ctx context.Context, senders []notify.Notifier) {
-	connectors := map[string]resource.Connector{}
-	for _, k := range Kinds() {
-		if c, ok := k.(resource.Connector); ok {
-			connectors[k.Name()] = c
-		}
-	}
 	d.group.Go(func() {
-		worker.Run(ctx, worker.Config{Work: d.broker, Lookup: d.broker, Connectors: connectors, Notifiers: senders, Now: d.clock.Now, Log: d.log})
+		worker.Run(ctx, worker.Config{Work: d.broker, Lookup: d.broker, Connectors: d.connectors, Notifiers: senders, Now: d.clock.Now, Log: d.log})
 	})
 	d.group.Go(func() { d.keepCheckpoint(ctx) })
-}
-
-// connected names the kinds whose grants must be made real in a target.
-func connected() map[string]bool {
-	out := map[string]bool{}
-	for _, k := range Kinds() {
-		if _, ok := k.(resource.Connector); ok {
-			out[k.Name()] = true
-		}
-	}
-	return out
+	d.group.Go(func() { d.reconcile(ctx) })
 }
 
 // NeedsRestart reports whether c says anything else than what this server was
@@ -241,6 +234,7 @@ func (d *Daemon) Shutdown(ctx context.Context) error {
 		d.guard.Shutdown()
 		d.stop()
 		d.group.Wait()
+		d.disconnect()
 		failpoint.Hit("daemon.stop.idle")
 		errs = append(errs, d.broker.Close(context.WithoutCancel(ctx)))
 		d.index.Close()
@@ -263,6 +257,7 @@ func (d *Daemon) abort() {
 		_ = d.api.Close()
 	}
 	d.group.Wait()
+	d.disconnect()
 	if d.broker != nil {
 		_ = d.broker.Close(context.Background())
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/daypass/daypass/api"
@@ -56,6 +57,14 @@ func (d *Daemon) listen(ctx context.Context) (bound, error) {
 			return b, fmt.Errorf("listening for the HTTP gateway: %w", err)
 		}
 		b.gates["http"] = l
+	}
+	if g := d.cfg.Gateways.Postgres; g != nil {
+		l, err := keepalive.Listen(ctx, "tcp", g.Listen)
+		if err != nil {
+			b.close()
+			return b, fmt.Errorf("listening for the PostgreSQL gateway: %w", err)
+		}
+		b.gates["postgres"] = l
 	}
 	return b, nil
 }
@@ -111,10 +120,17 @@ func (d *Daemon) serveGate(k resource.Kind, l net.Listener) error {
 	deps := resource.Deps{
 		Guard: d.guard, Catalog: d.broker.CatalogInForce, Incarnation: d.broker.Incarnation, Assertion: d.broker.Assertion,
 		Cookie: d.broker.Cookie, Logout: d.broker.Logout, PublicURL: d.cfg.PublicURL, Site: d.site(k.Name(), l.Addr()), Log: d.log, Now: d.clock.Now,
-		Limits: roomFor(descriptors()).gate,
+		Limits: roomFor(descriptors()).gate, Connector: d.connectors[k.Name()], Held: d.broker.Held, Verifiers: d.broker.Verifiers,
 	}
-	if settings := d.gateTLS(k.Name()); settings.Enabled() {
+	switch settings := d.gateTLS(k.Name()); {
+	case settings.Enabled():
 		config, err := serverTLS(settings)
+		if err != nil {
+			return err
+		}
+		deps.TLS = config
+	case k.Name() == "postgres" && !settings.Off:
+		config, err := d.ownTLS(deps.Site)
 		if err != nil {
 			return err
 		}
@@ -139,6 +155,13 @@ func (d *Daemon) site(kind string, addr net.Addr) resource.Site {
 	if addr != nil {
 		s.Addr = addr.String()
 	}
+	if g := d.cfg.Gateways.Postgres; kind == "postgres" && g != nil {
+		s.TLS = !g.TLS.Off
+		s.Addr = d.reached(g.Host, s.Addr)
+		if s.TLS && !g.TLS.Enabled() {
+			s.Authority = filepath.Join(d.cfg.Data, authorityFile)
+		}
+	}
 	if g := d.cfg.Gateways.HTTP; kind == "http" && g != nil {
 		s.Domain = g.Domain
 	}
@@ -149,16 +172,19 @@ func (d *Daemon) gateTLS(kind string) config.TLS {
 	if g := d.cfg.Gateways.HTTP; kind == "http" && g != nil {
 		return g.TLS
 	}
+	if g := d.cfg.Gateways.Postgres; kind == "postgres" && g != nil {
+		return g.TLS
+	}
 	return config.TLS{}
 }
 
-// connect tells how to use a grant of a resource.
-func (d *Daemon) connect(r *policy.Resource, _ api.Grant) api.Connect {
+// howTo tells how to use a grant of a resource.
+func (d *Daemon) howTo(r *policy.Resource, grant api.Grant) api.Connect {
 	for _, g := range d.gates {
 		if g.kind == r.Kind.Name() {
 			for _, k := range Kinds() {
 				if k.Name() == g.kind {
-					return k.Connect(r, d.site(g.kind, g.addr))
+					return k.Connect(r, grant, d.site(g.kind, g.addr))
 				}
 			}
 		}

@@ -78,8 +78,11 @@ func (d *Denial) Unwrap() error { return d.Err }
 
 // Attempt is one try to use a resource: a connection, or one HTTP request.
 type Attempt struct {
-	Gateway     string // "http"; the channel of its entries is "gateway:http"
-	Secret      string // as the client sent it; "" when it sent none
+	Gateway string // "http"; the channel of its entries is "gateway:http"
+	Secret  string // as the client sent it; "" when it sent none
+	// Proven is, instead of Secret, the hash of a grant token that the client has
+	// proven to hold without showing it; nil for none.
+	Proven      *live.Hash
 	Prefix      string // which credential is taken here: credential.GrantToken or credential.GrantCookie
 	Host        string // what a credential that is bound to a host must be bound to
 	Resource    string

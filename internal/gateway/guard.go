@@ -119,14 +119,20 @@ func (g *Guard) authenticate(ctx context.Context, a Attempt) (use, *Denial) {
 		g.rec.CountDenied(a.IP, a.channel(), why)
 		return use{}, &Denial{Status: Unauthenticated, Why: why}
 	}
-	if a.Secret == "" {
+	var hash live.Hash
+	switch {
+	case a.Proven != nil:
+		hash = *a.Proven
+	case a.Secret == "":
 		return anonymous(WhyNoToken)
+	default:
+		shown, err := credential.ParseToken(a.Prefix, a.Secret)
+		if err != nil {
+			return anonymous(WhyMalformed)
+		}
+		hash = live.Hash(shown)
 	}
-	hash, err := credential.ParseToken(a.Prefix, a.Secret)
-	if err != nil {
-		return anonymous(WhyMalformed)
-	}
-	c := useOf(g.index.Check(live.Hash(hash)))
+	c := useOf(g.index.Check(hash))
 	switch {
 	case c.State == live.Unknown, c.Credential.Kind != kindOf(a.Prefix):
 		return anonymous(WhyUnknown)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/daypass/daypass/api"
@@ -41,6 +42,8 @@ type Session struct {
 	unwatch func()
 	timer   *time.Timer // of a credential that ends before its grant
 
+	now atomic.Pointer[string] // what it does, where it has said so
+
 	words sync.Mutex // held while an entry of the session is recorded: its start comes before its end
 
 	mu      sync.Mutex
@@ -53,7 +56,7 @@ type Session struct {
 }
 
 func newSession(g *Guard, a Attempt, c use) *Session {
-	a.Secret, a.Allow = "", nil // needed no more
+	a.Secret, a.Proven, a.Allow = "", nil, nil // needed no more
 	return &Session{
 		ID: credential.NewID("ses"), Grant: c.Grant, Credential: c.Credential,
 		StartedAt: g.now(), guard: g, attempt: a,
@@ -169,6 +172,25 @@ func (g *Guard) run(f func()) {
 	f()
 }
 
+// Note records something that s did, of a type of the record such as
+// session.query, and shows doing, unless it is "", as what s does now. It
+// returns once the entry is committed when durable is set, and blocks rather
+// than drops. What cannot be recorded must not happen: on an error the session
+// is cut.
+func (s *Session) Note(ctx context.Context, typ, outcome, doing string, details map[string]any, durable bool) error {
+	if doing != "" {
+		s.now.Store(&doing)
+	}
+	e := s.entry(typ, outcome)
+	e.Scope = nil // it stands in the session's own entries
+	e.Details = details
+	if err := s.guard.rec.Record(ctx, e, s.Grant.Principal, durable || s.guard.strict); err != nil {
+		s.end(WhyNotRecorded)
+		return err
+	}
+	return nil
+}
+
 // Started records that s turned out to be long-lived, once. When that cannot
 // be recorded the session is cut.
 func (s *Session) Started(ctx context.Context) error {
@@ -258,9 +280,13 @@ func (g *Guard) Sessions() []api.Session {
 	g.mu.Lock()
 	all := make([]api.Session, 0, len(g.sessions))
 	for _, s := range g.sessions {
+		doing := s.attempt.Doing
+		if now := s.now.Load(); now != nil {
+			doing = *now
+		}
 		all = append(all, api.Session{
 			ID: s.ID, Grant: s.Grant.ID, Request: s.Grant.Request, Principal: s.Grant.Principal,
-			Resource: s.Grant.Resource, Gateway: s.attempt.Gateway, Source: s.attempt.IP, Doing: s.attempt.Doing,
+			Resource: s.Grant.Resource, Gateway: s.attempt.Gateway, Source: s.attempt.IP, Doing: doing,
 			StartedAt: api.TimeOf(s.StartedAt), ExpiresAt: api.TimeOf(s.Grant.ExpiresAt()),
 		})
 	}

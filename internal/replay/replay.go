@@ -8,12 +8,14 @@
 package replay
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
+	"github.com/gowebpki/jcs"
 )
 
 // Difference is the first place at which the rows are not what the record says.
@@ -111,6 +113,7 @@ func (r *Record) created(e *audit.Entry, d details) error {
 	if at := d.time("start_at"); !at.IsZero() {
 		c.StartAt = &at
 	}
+	c.Target = d.object("target")
 	r.requests[e.Request] = &told{seq: e.Seq, Request: access.Apply(nil, access.Submitted{Request: access.Request{
 		ID: e.Request, Revision: 1, ContentHash: d.text("content_hash"), Content: c, State: access.Pending,
 		CreatedAt: e.Time, ApproveBy: d.time("approve_by"),
@@ -263,6 +266,22 @@ type details map[string]any
 func (d details) text(key string) string {
 	s, _ := d[key].(string)
 	return s
+}
+
+// object is what a member holds, in canonical form (RFC 8785).
+func (d details) object(key string) json.RawMessage {
+	v, ok := d[key].(map[string]any)
+	if !ok {
+		return nil
+	}
+	raw, err := json.Marshal(v)
+	if err == nil {
+		raw, err = jcs.Transform(raw)
+	}
+	if err != nil {
+		return nil
+	}
+	return raw
 }
 
 func (d details) time(key string) time.Time {

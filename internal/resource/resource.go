@@ -9,11 +9,13 @@ package resource
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"log/slog"
 	"net"
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/gateway"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/policy"
@@ -23,28 +25,79 @@ import (
 // its name, its scopes and its own block of a resource. A Kind has no state.
 //
 // A Kind whose grants must be made real inside the target also implements
-// Connector.
+// Connecting.
 type Kind interface {
 	policy.Kind
 
-	// Connect tells a person how to use a grant on r through the gateway at
-	// site. It holds no secret; "<secret>" stands for the credential.
-	Connect(r *policy.Resource, site Site) api.Connect
+	// Connect tells a person how to use g on r through the gateway at site. It
+	// holds no secret; "<secret>" stands for the credential.
+	Connect(r *policy.Resource, g api.Grant, site Site) api.Connect
 
 	// Gateway returns the enforcement point of this kind, or nil if its
 	// traffic does not pass through Daypass. It starts nothing.
 	Gateway(deps Deps) (Gateway, error)
 }
 
+// Connecting is a Kind whose grants must be made real inside the target.
+type Connecting interface {
+	Kind
+	// Connector returns what does so. It connects to nothing before it is asked
+	// to. A server has one for each kind.
+	Connector(deps ConnectorDeps) (Connector, error)
+}
+
 // Connector makes grants real inside a target and removes them again. Both
 // calls are idempotent, keyed by the ID of the grant, and may come again after
 // a crash at any point of an earlier call.
 type Connector interface {
-	// Provision returns when the grant can be used. An error is tried again.
-	Provision(ctx context.Context, g *live.Grant) error
+	// Provision returns when the grant can be used until the target's ExpiresAt.
+	// It comes again when an extension has moved that. An error is tried again.
+	Provision(ctx context.Context, t Target) error
 	// Remove returns when nothing of the grant is left, also when there never
 	// was anything. It is tried until it succeeds.
-	Remove(ctx context.Context, g *live.Grant) error
+	Remove(ctx context.Context, t Target) error
+	// Close gives up what the connector holds.
+	Close()
+}
+
+// Inspector is a Connector that looks into the target when access is asked for.
+type Inspector interface {
+	Connector
+	// Inspect says what scope means in the target of r now. An error that wraps
+	// a *policy.Unfit is the requester's to mend; any other one means that the
+	// target could not be asked.
+	Inspect(ctx context.Context, r *policy.Resource, scope policy.Scope) (policy.Finding, error)
+}
+
+// Reconciler is a Connector that compares targets with what should be in them.
+type Reconciler interface {
+	Connector
+	// Reconcile removes from the targets of resources what is of no grant that
+	// stands, and repairs what has drifted. It is called at the start and from
+	// time to time, and returns what it found, a sentence each.
+	Reconcile(ctx context.Context, resources []*policy.Resource, stands func(ctx context.Context, grant string) (bool, error)) ([]string, error)
+}
+
+// Target is a grant and where it is made real.
+type Target struct {
+	Grant     *live.Grant
+	ExpiresAt time.Time
+	// Resource is as the catalog in force describes it or, where that has it no
+	// more, as the newest one did that had it. nil when no catalog is known to.
+	Resource *policy.Resource
+	// Found is what Inspect found when the grant was asked for.
+	Found json.RawMessage
+}
+
+// ConnectorDeps is what a connector may use.
+type ConnectorDeps struct {
+	// Key returns 32 secret bytes for a purpose, always the same in one data
+	// folder and in no other.
+	Key func(purpose string) []byte
+	Log *slog.Logger
+	Now func() time.Time // the effective clock
+	// Dial is as in Deps.
+	Dial func(upstream string) DialFunc
 }
 
 // Gateway carries the traffic of grants. It is used once: Serve, then Shutdown.
@@ -63,6 +116,9 @@ type Site struct {
 	Domain string // a resource is at <resource>.<Domain>, for kinds that have hosts
 	Addr   string // host:port of the listener
 	TLS    bool
+	// Authority is the file of the authority that Daypass made itself for this
+	// gateway; "" when the certificate was given.
+	Authority string
 }
 
 // Deps is what a gateway may use. Functions are safe for concurrent use and
@@ -71,6 +127,15 @@ type Deps struct {
 	Guard       *gateway.Guard
 	Catalog     func() *policy.Catalog       // the one in force
 	Incarnation func(resource string) string // of a resource now; "" when there is none
+
+	// Connector is the one of this kind; nil for a kind that has none.
+	Connector Connector
+	// Held is the newest grant of principal on resource that gives access now;
+	// nil when there is none.
+	Held func(principal, resource string) *live.Grant
+	// Verifiers are those of a grant's tokens, ended ones included for as long
+	// as they are kept; nil when there are none.
+	Verifiers func(ctx context.Context, grant string) ([]credential.Verifier, error)
 
 	// Assertion mints a signed statement of grant for its resource, valid for
 	// a minute unless the grant ends before, and never longer than the grant.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/failpoint"
-	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/notify"
 	"github.com/daypass/daypass/internal/resource"
 )
@@ -39,7 +38,7 @@ type Work interface {
 // Lookup is what effects need to know when they are carried out.
 type Lookup interface {
 	Notice(ctx context.Context, j broker.Job) (notify.Facts, []notify.Recipient, error)
-	Target(ctx context.Context, request string) (*live.Grant, error)
+	Target(ctx context.Context, request string) (broker.TargetOf, error)
 }
 
 // Config is what a Worker needs.
@@ -183,18 +182,19 @@ func (cfg Config) effect(ctx context.Context, j broker.Job) (err error) {
 	if j.Kind == broker.NotifyJob {
 		return cfg.notify(ctx, j)
 	}
-	grant, err := cfg.Lookup.Target(ctx, j.Request)
+	of, err := cfg.Lookup.Target(ctx, j.Request)
 	if err != nil {
 		return err
 	}
-	connector, ok := cfg.Connectors[grant.Kind]
+	target := resource.Target{Grant: of.Grant, Resource: of.Resource, ExpiresAt: of.Request.Grant.ExpiresAt, Found: of.Request.Content.Target}
+	connector, ok := cfg.Connectors[target.Grant.Kind]
 	if !ok {
-		return fmt.Errorf("no connector for the kind %s", grant.Kind)
+		return fmt.Errorf("no connector for the kind %s", target.Grant.Kind)
 	}
 	if j.Kind == broker.RemoveJob {
-		return connector.Remove(ctx, grant)
+		return connector.Remove(ctx, target)
 	}
-	if err := connector.Provision(ctx, grant); err != nil {
+	if err := connector.Provision(ctx, target); err != nil {
 		if j.Attempts >= provisionAttempts {
 			return errors.Join(broker.ErrGiveUp, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/notify"
@@ -97,8 +98,8 @@ func (w *work) Notice(context.Context, broker.Job) (notify.Facts, []notify.Recip
 		Requester: "user:ana", Resource: "orders", Role: "read", Duration: time.Minute, ApproveBy: time.Now().Add(time.Hour)}, []notify.Recipient{{Principal: "user:bo"}}, nil
 }
 
-func (w *work) Target(context.Context, string) (*live.Grant, error) {
-	return &live.Grant{ID: "grt_1", Kind: "fake"}, nil
+func (w *work) Target(context.Context, string) (broker.TargetOf, error) {
+	return broker.TargetOf{Grant: &live.Grant{ID: "grt_1", Kind: "fake"}, Request: &access.Request{Grant: &access.Grant{}}}, nil
 }
 
 // target is a connector that fails as often as it is told to.
@@ -117,8 +118,9 @@ func (c *target) act(n *int) error {
 	return nil
 }
 
-func (c *target) Provision(context.Context, *live.Grant) error { return c.act(&c.provisioned) }
-func (c *target) Remove(context.Context, *live.Grant) error    { return c.act(&c.removed) }
+func (c *target) Provision(context.Context, resource.Target) error { return c.act(&c.provisioned) }
+func (c *target) Remove(context.Context, resource.Target) error    { return c.act(&c.removed) }
+func (c *target) Close()                                           {}
 
 // receiver is a notifier that answers as it is told to.
 type receiver struct {

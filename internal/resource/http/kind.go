@@ -29,7 +29,7 @@ var (
 func (Kind) Name() string { return "http" }
 
 // Connect implements resource.Kind.
-func (Kind) Connect(r *policy.Resource, site resource.Site) api.Connect {
+func (Kind) Connect(r *policy.Resource, _ api.Grant, site resource.Site) api.Connect {
 	base := baseURL(r.ID, site)
 	return api.Connect{
 		URL: base,

@@ -40,6 +40,17 @@ func (t *Tx) CatalogVersion(version string) (*Catalog, error) {
 	return catalogOf(read(t, "loading catalog "+version, func() (db.Catalog, error) { return t.q.CatalogVersion(t.ctx, version) }))
 }
 
+// CatalogWith returns the last application of a catalog in which resource had
+// that incarnation; ErrNotFound.
+func (t *Tx) CatalogWith(resource, incarnation string) (*Catalog, error) {
+	const act = "loading the catalog of a resource that is gone"
+	c, err := catalogOf(read(t, act, func() (db.Catalog, error) { return t.q.LastCatalogWith(t.ctx, `%"`+incarnation+`"%`) }))
+	if err == nil && (incarnation == "" || c.Incarnations[resource] != incarnation) {
+		return nil, fmt.Errorf("%s: %w", act, ErrNotFound)
+	}
+	return c, err
+}
+
 func catalogOf(row db.Catalog, err error) (*Catalog, error) {
 	if err != nil {
 		return nil, err

@@ -48,6 +48,36 @@ func (t *Tx) Credentials(grant string) ([]Credential, error) {
 	return out, nil
 }
 
+// PutVerifier keeps the verifier of a credential of grant, which is stored
+// already. It goes when the credential does.
+func (t *Tx) PutVerifier(grant string, v Verifier) error {
+	_, err := t.write("keeping a verifier", func() (int64, error) {
+		return t.q.InsertVerifier(t.ctx, db.InsertVerifierParams{Hash: v.Hash[:], GrantID: grant, StoredKey: v.StoredKey[:], ServerKey: v.ServerKey[:]})
+	})
+	return err
+}
+
+// Verifiers lists the verifiers of a grant's credentials.
+func (t *Tx) Verifiers(grant string) ([]Verifier, error) {
+	const act = "listing verifiers"
+	rows, err := read(t, act, func() ([]db.Verifier, error) { return t.q.VerifiersOf(t.ctx, grant) })
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Verifier, len(rows))
+	for i, row := range rows {
+		for _, part := range []struct {
+			from []byte
+			to   *[32]byte
+		}{{row.Hash, &out[i].Hash}, {row.StoredKey, &out[i].StoredKey}, {row.ServerKey, &out[i].ServerKey}} {
+			if *part.to, err = hash32(part.from); err != nil {
+				return nil, fmt.Errorf("%s: %w", act, err)
+			}
+		}
+	}
+	return out, nil
+}
+
 // CountCredentials counts the credentials of a grant.
 func (t *Tx) CountCredentials(grant string) (int, error) {
 	n, err := read(t, "counting credentials", func() (int64, error) { return t.q.CountCredentials(t.ctx, grant) })

@@ -80,6 +80,12 @@ DELETE FROM texts WHERE subject = @subject;
 INSERT INTO credentials (hash, id, grant_id, request, kind, host, issued_at, expires_at)
 VALUES (@hash, @id, @grant_id, @request, @kind, @host, @issued_at, @expires_at);
 
+-- name: InsertVerifier :execrows
+INSERT INTO verifiers (hash, grant_id, stored_key, server_key) VALUES (@hash, @grant_id, @stored_key, @server_key);
+
+-- name: VerifiersOf :many
+SELECT * FROM verifiers WHERE grant_id = @grant_id ORDER BY hash;
+
 -- name: CredentialsOf :many
 SELECT * FROM credentials WHERE grant_id = @grant_id ORDER BY issued_at, id;
 
@@ -126,6 +132,10 @@ SELECT * FROM catalogs ORDER BY n DESC LIMIT 1;
 
 -- name: CatalogVersion :one
 SELECT * FROM catalogs WHERE version = @version ORDER BY n DESC LIMIT 1;
+
+-- Incarnations are random names, so that one is found as a part of the text.
+-- name: LastCatalogWith :one
+SELECT * FROM catalogs WHERE incarnations LIKE CAST(@pattern AS TEXT) ORDER BY n DESC LIMIT 1;
 
 -- name: LastCatalogNumber :one
 SELECT n FROM catalogs ORDER BY n DESC LIMIT 1;

@@ -48,6 +48,14 @@ CREATE TABLE credentials (
   expires_at BIGINT NOT NULL
 );
 
+-- Of credentials whose clients prove that they hold them (SCRAM).
+CREATE TABLE verifiers (
+  hash       BYTEA PRIMARY KEY REFERENCES credentials (hash) ON DELETE CASCADE,
+  grant_id   TEXT  NOT NULL,
+  stored_key BYTEA NOT NULL,
+  server_key BYTEA NOT NULL
+);
+
 CREATE TABLE tokens (
   id         TEXT   PRIMARY KEY,
   hash       BYTEA  NOT NULL UNIQUE,

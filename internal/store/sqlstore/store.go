@@ -97,6 +97,14 @@ type Credential struct {
 	ExpiresAt time.Time
 }
 
+// Verifier is what is kept of a credential that clients prove instead of
+// showing it.
+type Verifier struct {
+	Hash      [32]byte // of the credential
+	StoredKey [32]byte
+	ServerKey [32]byte
+}
+
 // Token is an API token of a principal.
 type Token struct {
 	ID        string

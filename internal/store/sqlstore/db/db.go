@@ -123,6 +123,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertTokenStmt, err = db.PrepareContext(ctx, insertToken); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertToken: %w", err)
 	}
+	if q.insertVerifierStmt, err = db.PrepareContext(ctx, insertVerifier); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertVerifier: %w", err)
+	}
 	if q.keepJobsStmt, err = db.PrepareContext(ctx, keepJobs); err != nil {
 		return nil, fmt.Errorf("error preparing query KeepJobs: %w", err)
 	}
@@ -131,6 +134,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.lastCatalogNumberStmt, err = db.PrepareContext(ctx, lastCatalogNumber); err != nil {
 		return nil, fmt.Errorf("error preparing query LastCatalogNumber: %w", err)
+	}
+	if q.lastCatalogWithStmt, err = db.PrepareContext(ctx, lastCatalogWith); err != nil {
+		return nil, fmt.Errorf("error preparing query LastCatalogWith: %w", err)
 	}
 	if q.lastEntryStmt, err = db.PrepareContext(ctx, lastEntry); err != nil {
 		return nil, fmt.Errorf("error preparing query LastEntry: %w", err)
@@ -212,6 +218,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.updateRequestStmt, err = db.PrepareContext(ctx, updateRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateRequest: %w", err)
+	}
+	if q.verifiersOfStmt, err = db.PrepareContext(ctx, verifiersOf); err != nil {
+		return nil, fmt.Errorf("error preparing query VerifiersOf: %w", err)
 	}
 	return &q, nil
 }
@@ -383,6 +392,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertTokenStmt: %w", cerr)
 		}
 	}
+	if q.insertVerifierStmt != nil {
+		if cerr := q.insertVerifierStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertVerifierStmt: %w", cerr)
+		}
+	}
 	if q.keepJobsStmt != nil {
 		if cerr := q.keepJobsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keepJobsStmt: %w", cerr)
@@ -396,6 +410,11 @@ func (q *Queries) Close() error {
 	if q.lastCatalogNumberStmt != nil {
 		if cerr := q.lastCatalogNumberStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing lastCatalogNumberStmt: %w", cerr)
+		}
+	}
+	if q.lastCatalogWithStmt != nil {
+		if cerr := q.lastCatalogWithStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lastCatalogWithStmt: %w", cerr)
 		}
 	}
 	if q.lastEntryStmt != nil {
@@ -533,6 +552,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing updateRequestStmt: %w", cerr)
 		}
 	}
+	if q.verifiersOfStmt != nil {
+		if cerr := q.verifiersOfStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing verifiersOfStmt: %w", cerr)
+		}
+	}
 	return err
 }
 
@@ -605,9 +629,11 @@ type Queries struct {
 	insertRequestStmt       *sql.Stmt
 	insertTextStmt          *sql.Stmt
 	insertTokenStmt         *sql.Stmt
+	insertVerifierStmt      *sql.Stmt
 	keepJobsStmt            *sql.Stmt
 	lastCatalogStmt         *sql.Stmt
 	lastCatalogNumberStmt   *sql.Stmt
+	lastCatalogWithStmt     *sql.Stmt
 	lastEntryStmt           *sql.Stmt
 	lastLeafStmt            *sql.Stmt
 	leafEntriesStmt         *sql.Stmt
@@ -635,6 +661,7 @@ type Queries struct {
 	tokensOfStmt            *sql.Stmt
 	updateGrantStmt         *sql.Stmt
 	updateRequestStmt       *sql.Stmt
+	verifiersOfStmt         *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
@@ -674,9 +701,11 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertRequestStmt:       q.insertRequestStmt,
 		insertTextStmt:          q.insertTextStmt,
 		insertTokenStmt:         q.insertTokenStmt,
+		insertVerifierStmt:      q.insertVerifierStmt,
 		keepJobsStmt:            q.keepJobsStmt,
 		lastCatalogStmt:         q.lastCatalogStmt,
 		lastCatalogNumberStmt:   q.lastCatalogNumberStmt,
+		lastCatalogWithStmt:     q.lastCatalogWithStmt,
 		lastEntryStmt:           q.lastEntryStmt,
 		lastLeafStmt:            q.lastLeafStmt,
 		leafEntriesStmt:         q.leafEntriesStmt,
@@ -704,5 +733,6 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		tokensOfStmt:            q.tokensOfStmt,
 		updateGrantStmt:         q.updateGrantStmt,
 		updateRequestStmt:       q.updateRequestStmt,
+		verifiersOfStmt:         q.verifiersOfStmt,
 	}
 }

@@ -142,3 +142,10 @@ type Token struct {
 	CreatedAt int64
 	ExpiresAt int64
 }
+
+type Verifier struct {
+	Hash      []byte
+	GrantID   string
+	StoredKey []byte
+	ServerKey []byte
+}

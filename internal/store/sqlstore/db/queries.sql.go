@@ -745,6 +745,30 @@ func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) (int64
 	return result.RowsAffected()
 }
 
+const insertVerifier = `-- name: InsertVerifier :execrows
+INSERT INTO verifiers (hash, grant_id, stored_key, server_key) VALUES ($1, $2, $3, $4)
+`
+
+type InsertVerifierParams struct {
+	Hash      []byte
+	GrantID   string
+	StoredKey []byte
+	ServerKey []byte
+}
+
+func (q *Queries) InsertVerifier(ctx context.Context, arg InsertVerifierParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertVerifierStmt, insertVerifier,
+		arg.Hash,
+		arg.GrantID,
+		arg.StoredKey,
+		arg.ServerKey,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const keepJobs = `-- name: KeepJobs :execrows
 DELETE FROM jobs WHERE kind <> $1
 `
@@ -785,6 +809,26 @@ func (q *Queries) LastCatalogNumber(ctx context.Context) (int64, error) {
 	var n int64
 	err := row.Scan(&n)
 	return n, err
+}
+
+const lastCatalogWith = `-- name: LastCatalogWith :one
+SELECT n, version, canonical, source, incarnations, applied_at, applied_by FROM catalogs WHERE incarnations LIKE CAST($1 AS TEXT) ORDER BY n DESC LIMIT 1
+`
+
+// Incarnations are random names, so that one is found as a part of the text.
+func (q *Queries) LastCatalogWith(ctx context.Context, pattern string) (Catalog, error) {
+	row := q.queryRow(ctx, q.lastCatalogWithStmt, lastCatalogWith, pattern)
+	var i Catalog
+	err := row.Scan(
+		&i.N,
+		&i.Version,
+		&i.Canonical,
+		&i.Source,
+		&i.Incarnations,
+		&i.AppliedAt,
+		&i.AppliedBy,
+	)
+	return i, err
 }
 
 const lastEntry = `-- name: LastEntry :one
@@ -1408,4 +1452,36 @@ func (q *Queries) UpdateRequest(ctx context.Context, arg UpdateRequestParams) (i
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+const verifiersOf = `-- name: VerifiersOf :many
+SELECT hash, grant_id, stored_key, server_key FROM verifiers WHERE grant_id = $1 ORDER BY hash
+`
+
+func (q *Queries) VerifiersOf(ctx context.Context, grantID string) ([]Verifier, error) {
+	rows, err := q.query(ctx, q.verifiersOfStmt, verifiersOf, grantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Verifier
+	for rows.Next() {
+		var i Verifier
+		if err := rows.Scan(
+			&i.Hash,
+			&i.GrantID,
+			&i.StoredKey,
+			&i.ServerKey,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
