@@ -34,6 +34,9 @@ type call struct {
 	repeatable bool
 }
 
+// text is an answer that is not JSON: its bytes.
+type text []byte
+
 // answer is a success.
 type answer struct {
 	status int
@@ -165,7 +168,9 @@ func (c *Client) once(ctx context.Context, k *call, out any) (*answer, error) {
 	case res.StatusCode < 200 || res.StatusCode > 299:
 		return nil, errorOf(res.StatusCode, res.Header, body)
 	}
-	if out != nil {
+	if raw, ok := out.(*text); ok {
+		*raw = body
+	} else if out != nil {
 		if err := json.Unmarshal(body, out); err != nil {
 			return nil, unusable{fmt.Errorf("%s did not answer as a Daypass server does: %w", c.base.Host, err)}
 		}

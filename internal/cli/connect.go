@@ -20,16 +20,20 @@ import (
 
 func (a *app) connectCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "connect RESOURCE|GRANT [-- /PATH CURL-ARGUMENTS…]",
-		Short: "Use a grant with the right client: curl for http",
+		Use:   "connect RESOURCE|GRANT [-- CLIENT-ARGUMENTS…]",
+		Short: "Use a grant with the right client: curl for http, psql for postgres",
 		Long: `Connect gets a credential and starts the client that belongs to the kind of the
 resource. For http that is curl: what begins with a slash is a path of the
 resource, the rest goes to curl as it is. The secret reaches curl through a
 pipe, never its command line, and curl can connect to nothing but the gateway.
-Your ~/.curlrc is not read.
+Your ~/.curlrc is not read. Without arguments after -- it says how to use the
+grant by hand.
 
-Without arguments after -- it says how to use the grant by hand.`,
+For postgres it is psql, with host, user, database and certificate set, and what
+comes after -- goes to it as it is.`,
 		Example: `  daypass connect orders-api -- /v1/orders/7
+  daypass connect orders-db
+  daypass connect orders-db -- -c 'select count(*) from orders'
   daypass connect orders-api -- /v1/orders -i -X POST --json '{"total": 7}'
   daypass connect grt_k3v7c2w5q4x6y7z2a3b4c5d6e7`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -45,6 +49,9 @@ Without arguments after -- it says how to use the grant by hand.`,
 				return err
 			}
 			rest := afterDash(args[1:])
+			if g.Kind == "postgres" && !a.json() {
+				return a.psql(ctx, c, g, rest)
+			}
 			if len(rest) == 0 {
 				return a.print(g, func() { a.howToConnect(g) })
 			}

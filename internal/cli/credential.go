@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,15 +26,17 @@ func (a *app) credentialCmd() *cobra.Command {
 	var format string
 	var jwt bool
 	cmd := &cobra.Command{
-		Use:   "credential GRANT [--format token|env|json]",
+		Use:   "credential GRANT [--format token|env|json|psql|dsn|jdbc|pgpass]",
 		Short: "Get the secret that proves a grant",
 		Long: `Credential prints a new secret for a grant of yours: alone on a line (token), as
-lines for a shell (env), or with all that belongs to it (json). It is shown
-once and works until the grant ends. GRANT may also be the request that it came
+lines for a shell (env), or with all that belongs to it (json); for a database
+also as a line that runs psql, as a URI (dsn), for JDBC, or as a line of
+~/.pgpass. It is shown once and works until the grant ends. GRANT may also be the request that it came
 from, or a resource on which you have an active grant.`,
 		Example: `  daypass credential grt_k3v7c2w5q4x6y7z2a3b4c5d6e7
   eval "$(daypass credential orders-api --format env)"
-  daypass credential orders-api --jwt --format json`,
+  daypass credential orders-api --jwt --format json
+  daypass credential orders-db --format jdbc`,
 		Args:              oneArg("GRANT"),
 		ValidArgsFunction: a.completing(completeGrants),
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
@@ -43,8 +46,8 @@ from, or a resource on which you have an active grant.`,
 					format = "json"
 				}
 			}
-			if format != "token" && format != "env" && format != "json" {
-				return Usage("--format is token, env or json, not %q", format)
+			if !slices.Contains(credentialFormats, format) {
+				return Usage("--format is %s, not %q", strings.Join(credentialFormats, ", "), format)
 			}
 			kind := "token"
 			if jwt {
@@ -58,24 +61,53 @@ from, or a resource on which you have an active grant.`,
 			if err != nil {
 				return err
 			}
-			switch format {
-			case "json":
-				return a.out.json(cred)
-			case "env":
-				for _, pair := range credentialEnv(g, cred) {
-					name, value, _ := strings.Cut(pair, "=")
-					a.out.printf("export %s='%s'\n", name, value)
-				}
-			default:
-				a.out.printf("%s\n", *cred.Secret)
+			if err := a.showCredential(ctx, c, g, cred, format); err != nil {
+				return err
 			}
 			return a.out.failed()
 		}),
 	}
-	cmd.Flags().StringVar(&format, "format", "", "print it as token, env or json: a `word` (default token)")
+	cmd.Flags().StringVar(&format, "format", "", "print it as token, env, json, psql, dsn, jdbc or pgpass: a `word` (default token)")
 	cmd.Flags().BoolVar(&jwt, "jwt", false, "a signed token of a few minutes, for services that verify it themselves")
-	must(cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"token", "env", "json"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(credentialFormats, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
+}
+
+// credentialFormats are what a credential can be printed as; those from psql on
+// are for databases.
+var credentialFormats = []string{"token", "env", "json", "psql", "dsn", "jdbc", "pgpass"}
+
+func (a *app) showCredential(ctx context.Context, c *client.Client, g *api.Grant, cred *api.Credential, format string) error {
+	switch format {
+	case "json":
+		return a.out.json(cred)
+	case "token":
+		a.out.printf("%s\n", *cred.Secret)
+		return nil
+	}
+	if format == "env" {
+		env, err := a.credentialEnv(ctx, c, g, cred)
+		for _, pair := range env {
+			name, value, _ := strings.Cut(pair, "=")
+			a.out.printf("export %s=%s\n", name, shellQuoted(value))
+		}
+		return err
+	}
+	d, err := a.database(ctx, c, cred)
+	if err != nil {
+		return err
+	}
+	switch format {
+	case "psql":
+		a.out.printf("%s\n", d.shellLine())
+	case "dsn":
+		a.out.printf("%s\n", d.uri(true))
+	case "jdbc":
+		a.out.printf("%s\n", d.jdbc())
+	case "pgpass":
+		a.out.printf("%s\n", d.passLine())
+	}
+	return nil
 }
 
 // issue gets a credential for a grant, and waits for one that is just being
@@ -110,8 +142,9 @@ func (a *app) issue(ctx context.Context, c *client.Client, g *api.Grant, format 
 	}
 }
 
-// credentialEnv is a credential as variables of an environment.
-func credentialEnv(g *api.Grant, cred *api.Credential) []string {
+// credentialEnv is a credential as variables of an environment; of a database
+// also as libpq reads them.
+func (a *app) credentialEnv(ctx context.Context, c *client.Client, g *api.Grant, cred *api.Credential) ([]string, error) {
 	env := []string{
 		"DAYPASS_CREDENTIAL=" + *cred.Secret,
 		"DAYPASS_GRANT=" + g.ID,
@@ -120,5 +153,12 @@ func credentialEnv(g *api.Grant, cred *api.Credential) []string {
 	if cred.Connect.URL != "" {
 		env = append(env, "DAYPASS_CREDENTIAL_URL="+cred.Connect.URL)
 	}
-	return env
+	if cred.Connect.DSN == "" {
+		return env, nil
+	}
+	d, err := a.database(ctx, c, cred)
+	if err != nil {
+		return nil, err
+	}
+	return append(env, d.env()...), nil
 }

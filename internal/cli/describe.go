@@ -207,6 +207,9 @@ func (a *app) showConnect(c *api.Connect) {
 	if c.URL != "" {
 		a.out.field("url", "%s", c.URL)
 	}
+	if c.DSN != "" {
+		a.out.field("dsn", "%s", c.DSN)
+	}
 	for i, line := range c.Instructions {
 		name := ""
 		if i == 0 {

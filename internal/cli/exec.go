@@ -29,9 +29,11 @@ processes of its group, when the grant expires or is revoked: it is asked
 (SIGTERM), and a second later made to (SIGKILL). No shell is involved.
 
 The command finds DAYPASS_CREDENTIAL, DAYPASS_CREDENTIAL_URL, DAYPASS_GRANT and
-DAYPASS_EXPIRES_AT, and does not find DAYPASS_TOKEN. The exit code is the
+DAYPASS_EXPIRES_AT, and does not find DAYPASS_TOKEN; for a database also PGHOST,
+PGPASSWORD and what else psql, pg_dump and drivers read. The exit code is the
 command's own, and 3 when the grant ended it.`,
 		Example: `  daypass exec orders-api -- ./export-orders.sh
+  daypass exec orders-db -- pg_dump --table public.orders
   daypass exec grt_k3v7c2w5q4x6y7z2a3b4c5d6e7 -- sh -c 'curl -H "Authorization: Bearer $DAYPASS_CREDENTIAL" "$DAYPASS_CREDENTIAL_URL/v1/orders"'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 || len(afterDash(args[1:])) == 0 {
@@ -70,10 +72,17 @@ func (a *app) exec(ctx context.Context, c *client.Client, g *api.Grant, argv []s
 		return a.cutOff(g, "expired", argv[0])
 	}
 
+	env, err := a.credentialEnv(ctx, c, g, cred)
+	if err != nil {
+		return err
+	}
 	// Not tied to ctx: signals are passed on, and the grant is what ends it.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), path)
 	cmd.Args = argv
-	cmd.Env = append(a.childEnv(), credentialEnv(g, cred)...)
+	cmd.Env = append(a.childEnv(), env...)
+	if cred.Connect.DSN != "" {
+		cmd.Env = append(a.databaseEnv(), env...)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.Stdin, a.Stdout, a.Stderr
 	cmd.WaitDelay = time.Second
 

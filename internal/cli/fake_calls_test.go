@@ -28,7 +28,7 @@ func (f *fakeAPI) submit(w http.ResponseWriter, r *http.Request, who caller) {
 	limit := map[bool]time.Duration{true: 30 * time.Minute, false: time.Hour}[auto]
 	refusal := ""
 	switch {
-	case in.Resource != "orders-api" && in.Resource != "wiki":
+	case !slices.Contains([]string{"orders-api", "wiki", "orders-db", "evil-db"}, in.Resource):
 		problem(w, 404, "not_found", "There is no such resource, or you may not ask for it.")
 		return
 	case in.Duration.Std() > limit:
@@ -64,6 +64,9 @@ func dbaStage() []api.Stage {
 func (f *fakeAPI) create(w http.ResponseWriter, who caller, r *api.Request, auto bool) {
 	r.ID, r.Revision, r.ContentHash = newID("req_"), 1, "sha256:"+newID("")
 	r.State, r.Requester, r.Kind = "pending", who.ID, "http"
+	if strings.HasSuffix(r.Resource, "-db") {
+		r.Kind = "postgres"
+	}
 	r.CreatedAt, r.ApproveBy = in(0), in(4*time.Hour)
 	r.Reviews, r.Stages = []api.Review{}, []api.Stage{}
 	r.Policy = api.Policy{Version: "sha256:1", Rule: "writing", Guardrails: []string{}}

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"crypto/rand"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -80,6 +81,7 @@ func newFake(t testing.TB) *fakeAPI {
 		"GET /gateway/v1/orders/7":         f.upstream,
 		"GET /gateway/":                    f.upstream,
 		"POST /control/revoke/{resource}":  f.controlRevoke,
+		"GET /v1/gateway-ca.pem":           f.authority,
 	} {
 		mux.Handle(pattern, f.authenticated(h))
 	}
@@ -217,6 +219,14 @@ func (f *fakeAPI) end(r *api.Request, why string) {
 	f.move(r)
 }
 
+// authority stands for what a server made for its gateways.
+func (f *fakeAPI) authority(w http.ResponseWriter, _ *http.Request, _ caller) {
+	server := httptest.NewTLSServer(nil) // it has a certificate to show
+	defer server.Close()
+	der := server.Certificate().Raw
+	_ = pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
 func (f *fakeAPI) shown(r *api.Request, who caller) *api.Request {
 	c := *r
 	c.Actions = []string{}
@@ -236,6 +246,15 @@ func (f *fakeAPI) grant(r *api.Request, d time.Duration) {
 		ID: newID("grt_"), Request: r.ID, Principal: r.Requester, Resource: r.Resource, Kind: r.Kind, Scope: r.Scope, State: "active",
 		StartsAt: now, ExpiresAt: api.TimeOf(now.Add(d)), Actions: []string{"credential", "revoke", "extend"},
 		Connect: &api.Connect{URL: f.URL + "/gateway", Instructions: []string{"curl -H 'Authorization: Bearer <secret>' " + f.URL + "/gateway/"}},
+	}
+	switch r.Resource {
+	case "orders-db":
+		r.Grant.Connect = &api.Connect{
+			DSN:  "postgresql://" + r.Grant.ID + "@db.example.com:7432/orders?sslmode=verify-full&sslrootcert=/var/lib/daypass/gateway-ca.pem",
+			Host: "db.example.com", Port: 7432, User: r.Grant.ID, Database: "orders",
+		}
+	case "evil-db":
+		r.Grant.Connect = &api.Connect{DSN: "postgresql://x@h:1/d?sslmode=prefer", Host: "h", Port: 1, User: "x", Database: "d' sslmode=disable"}
 	}
 	f.move(r)
 }

@@ -84,6 +84,9 @@ func TestHostileText(t *testing.T) { scripts(t, "hostile") }
 // Attack: CLI-02, CLI-05, CLI-08
 func TestUsing(t *testing.T) { scripts(t, "use") }
 
+// Attack: CLI-02, CLI-05, CLI-08
+func TestDatabases(t *testing.T) { scripts(t, "database") }
+
 // Attack: CLI-02, CLI-08, CLI-09
 func TestLogin(t *testing.T) { scripts(t, "login") }
 
