@@ -156,6 +156,19 @@ func (d *Daemon) ownTLS(site resource.Site) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: get}, nil
 }
 
+// gatewayCA is the authority that clients of the gateways are to trust; nil
+// when the server has made none.
+func (d *Daemon) gatewayCA() []byte {
+	if d.site("postgres", nil).Authority == "" {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(d.cfg.Data, authorityFile))
+	if err != nil {
+		return nil // as good as none
+	}
+	return b
+}
+
 // reached is what clients connect to: host where it was given, else that of
 // the listener, or of the public URL where it listens everywhere.
 func (d *Daemon) reached(host, addr string) string {

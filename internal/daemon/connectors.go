@@ -5,11 +5,13 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"time"
 
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/resource"
 )
@@ -63,6 +65,21 @@ func (d *Daemon) inspect(ctx context.Context, r *policy.Resource, scope policy.S
 		return i.Inspect(ctx, r, scope)
 	}
 	return policy.Finding{}, nil
+}
+
+// grant is a grant that is known, also one that has ended.
+func (d *Daemon) grant(id string) *live.Grant {
+	g, _ := d.index.Grant(id)
+	return g
+}
+
+// found is what was found in the target when a request was submitted.
+func (d *Daemon) found(ctx context.Context, request string) (json.RawMessage, error) {
+	t, err := d.broker.Target(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return t.Request.Content.Target, nil
 }
 
 // reconcile has connectors compare their targets with the grants that there

@@ -92,7 +92,7 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 		Forward:   authz,
 		AuthZEN:   authzen.New(authzen.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PublicURL: d.cfg.PublicURL, Log: d.log}),
 		PublicURL: d.cfg.PublicURL, Listen: []string{d.apiAddr.String()}, RevocationBound: d.cfg.Limits.RevocationBound,
-		Warnings: d.cfg.Warnings(), Stats: d.stats, Log: d.log, Closing: closing,
+		Warnings: d.cfg.Warnings(), Stats: d.stats, Log: d.log, Closing: closing, GatewayCA: d.gatewayCA,
 	})
 	d.api = rest.Server(handler)
 	room := roomFor(descriptors())
@@ -121,6 +121,7 @@ func (d *Daemon) serveGate(k resource.Kind, l net.Listener) error {
 		Guard: d.guard, Catalog: d.broker.CatalogInForce, Incarnation: d.broker.Incarnation, Assertion: d.broker.Assertion,
 		Cookie: d.broker.Cookie, Logout: d.broker.Logout, PublicURL: d.cfg.PublicURL, Site: d.site(k.Name(), l.Addr()), Log: d.log, Now: d.clock.Now,
 		Limits: roomFor(descriptors()).gate, Connector: d.connectors[k.Name()], Held: d.broker.Held, Verifiers: d.broker.Verifiers,
+		Grant: d.grant, Found: d.found,
 	}
 	switch settings := d.gateTLS(k.Name()); {
 	case settings.Enabled():

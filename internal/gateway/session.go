@@ -172,6 +172,9 @@ func (g *Guard) run(f func()) {
 	f()
 }
 
+// Does shows doing as what s does now. It records nothing.
+func (s *Session) Does(doing string) { s.now.Store(&doing) }
+
 // Note records something that s did, of a type of the record such as
 // session.query, and shows doing, unless it is "", as what s does now. It
 // returns once the entry is committed when durable is set, and blocks rather

@@ -2,6 +2,7 @@
 // was pulled, a laptop that fell asleep, a firewall that forgot. Whoever
 // listens or dials does so with its settings, and asks Lost of connections on
 // which something waits to be acknowledged, for there TCP sends no probes.
+// Unsent is for who must know, at an end, whether all has arrived.
 //
 // It refuses to judge peers that are merely slow: one that answers, and be it
 // only that its window is closed, is there.

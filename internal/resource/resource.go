@@ -130,6 +130,11 @@ type Deps struct {
 
 	// Connector is the one of this kind; nil for a kind that has none.
 	Connector Connector
+	// Grant is a grant by its ID, also one that has ended, for as long as it is
+	// remembered; nil when it is not known.
+	Grant func(id string) *live.Grant
+	// Found is what Inspect found when the request of a grant was submitted.
+	Found func(ctx context.Context, request string) (json.RawMessage, error)
 	// Held is the newest grant of principal on resource that gives access now;
 	// nil when there is none.
 	Held func(principal, resource string) *live.Grant

@@ -101,7 +101,19 @@ func (s *server) pageRoutes() {
 		_, _ = w.Write([]byte("Contact: " + contact + "\nExpires: " + expires + "\nPreferred-Languages: en\n" +
 			"Canonical: " + s.base(r) + "/.well-known/security.txt\n"))
 	})
-	for _, path := range []string{"/openapi.json", "/docs", "/{$}", "/request", "/requests/{id}", "/.well-known/security.txt"} {
+	s.mux.HandleFunc("GET /v1/gateway-ca.pem", func(w http.ResponseWriter, r *http.Request) {
+		var pem []byte
+		if s.GatewayCA != nil {
+			pem = s.GatewayCA()
+		}
+		if pem == nil {
+			s.fail(w, r, &fault{status: http.StatusNotFound, code: "not_found", detail: "This server has made no authority: its gateways show certificates that it was given, or none."})
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		_, _ = w.Write(pem)
+	})
+	for _, path := range []string{"/openapi.json", "/docs", "/{$}", "/request", "/requests/{id}", "/.well-known/security.txt", "/v1/gateway-ca.pem"} {
 		s.plainRoutes = append(s.plainRoutes, Route{Method: http.MethodGet, Path: path, Public: true})
 	}
 }

@@ -84,6 +84,17 @@ func TestSecurityTxt(t *testing.T) {
 	}
 }
 
+// Who connects to a gateway needs its authority before having any token.
+func TestTheAuthorityOfGatewaysIsPublic(t *testing.T) {
+	const pem = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+	f := newFace(t, func(d *Deps) { d.GatewayCA = func() []byte { return []byte(pem) } })
+	if got := text200(t, f.do(anonymous("GET", "/v1/gateway-ca.pem")), 200); got != pem {
+		t.Errorf("%q", got)
+	}
+	problemIn(t, newFace(t, func(d *Deps) { d.GatewayCA = func() []byte { return nil } }).do(anonymous("GET", "/v1/gateway-ca.pem")), 404, "not_found")
+	problemIn(t, newFace(t).do(anonymous("GET", "/v1/gateway-ca.pem")), 404, "not_found")
+}
+
 // Invariant: A40
 func TestHealthAndReadiness(t *testing.T) {
 	f := newFace(t, func(d *Deps) { d.Warnings = []string{"gateways.http.tls is off"} })

@@ -62,6 +62,10 @@ type Deps struct {
 	RevocationBound time.Duration
 	Warnings        []string
 
+	// GatewayCA is the certificate, in PEM, of the authority that the server has
+	// made for its gateways; it returns nil, or is nil, where there is none.
+	GatewayCA func() []byte
+
 	Stats   func() Stats    // for /metrics; nil: none
 	Log     *slog.Logger    // nil: discarded
 	Closing context.Context // its end ends waits and streams; nil: never

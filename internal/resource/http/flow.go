@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/gateway"
+	"github.com/daypass/daypass/internal/keepalive"
 )
 
 // A4 allows a second from the end of a grant to the last byte. Half of it is
@@ -205,7 +206,7 @@ func (c *clientConn) abortIfBehind(sent int64, cut time.Time) {
 		c.abort()
 		return
 	}
-	if queued, ok := unsent(c.Conn); ok && c.written.Load()-queued < sent {
+	if queued, ok := keepalive.Unsent(c.Conn); ok && c.written.Load()-queued < sent {
 		c.abort()
 	}
 }

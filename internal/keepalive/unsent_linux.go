@@ -1,4 +1,4 @@
-package httpkind
+package keepalive
 
 import (
 	"net"
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unsent returns how many bytes the kernel holds that the peer has not
+// Unsent returns how many bytes the kernel holds that the peer has not
 // acknowledged.
-func unsent(c net.Conn) (int64, bool) {
+func Unsent(c net.Conn) (int64, bool) {
 	s, ok := c.(syscall.Conn)
 	if !ok {
 		return 0, false
