@@ -13,12 +13,14 @@ import (
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/resource"
 	httpkind "github.com/daypass/daypass/internal/resource/http"
+	pgkind "github.com/daypass/daypass/internal/resource/postgres"
 )
 
 // Kinds are all kinds of resources. A new kind is its folder and a line here.
 func Kinds() []resource.Kind {
 	return []resource.Kind{
 		httpkind.Kind{},
+		pgkind.Kind{},
 	}
 }
 

@@ -1,0 +1,198 @@
+package pgkind
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/gowebpki/jcs"
+)
+
+// found is what the names of a scope stand for, and what a grant of it would
+// really reach. It is the target of a policy.Finding.
+type found struct {
+	Database  string                    `json:"database"`
+	OID       uint32                    `json:"oid"` // of the database
+	Tables    map[string]uint32         `json:"tables"`
+	Columns   map[string]map[string]int `json:"columns,omitempty"` // by table: the numbers of the columns that are named
+	Functions map[string]uint32         `json:"functions,omitempty"`
+	Effective effective                 `json:"effective"`
+}
+
+func (f found) canonical() (json.RawMessage, error) {
+	raw, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	return jcs.Transform(raw)
+}
+
+// maxTables bounds what schemas may stand for.
+const maxTables = 500
+
+const tablesSQL = `
+select n.nspname || '.' || c.relname, c.oid
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f')
+  and (n.nspname = any($2::text[]) or n.nspname || '.' || c.relname = any($1::text[]))
+order by 1 limit 501`
+
+const columnsSQL = `
+select n.nspname || '.' || c.relname, a.attname, a.attnum
+from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+where a.attnum > 0 and not a.attisdropped and n.nspname || '.' || c.relname = any($1::text[])`
+
+// resolve asks the server what the names of s stand for now. What is missing is
+// a *policy.Unfit.
+func (c *connector) resolve(ctx context.Context, on conn, s *Scope) (found, error) {
+	f := found{Tables: map[string]uint32{}}
+	row, err := on.one(ctx, "select datname, oid from pg_database where datname = current_database()")
+	if err != nil {
+		return f, err
+	}
+	f.Database, f.OID = row[0], oidOf(row[1])
+	if want := s.fields.Database; want != "" && want != f.Database {
+		return f, &policy.Unfit{Field: "database", Message: "This resource is the database " + f.Database + ", not " + want + "."}
+	}
+	rows, err := on.query(ctx, tablesSQL, array(s.fields.Tables), array(s.fields.Schemas))
+	if err != nil {
+		return f, err
+	}
+	if len(rows) > maxTables {
+		return f, &policy.Unfit{Field: "schemas", Message: fmt.Sprintf("These schemas hold more than %d tables: name the tables that are needed.", maxTables)}
+	}
+	for _, row := range rows {
+		f.Tables[row[0]] = oidOf(row[1])
+	}
+	for _, t := range s.fields.Tables {
+		if f.Tables[t] == 0 {
+			return f, c.missing(ctx, on, "tables", "table", t)
+		}
+	}
+	for _, schema := range s.fields.Schemas {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return strings.HasPrefix(row[0], schema+".") }) {
+			return f, c.missing(ctx, on, "schemas", "schema with tables", schema)
+		}
+	}
+	if err := c.resolveColumns(ctx, on, s, &f); err != nil {
+		return f, err
+	}
+	return f, c.resolveFunctions(ctx, on, s, &f)
+}
+
+func (c *connector) resolveColumns(ctx context.Context, on conn, s *Scope, f *found) error {
+	if len(s.fields.Columns) == 0 {
+		return nil
+	}
+	rows, err := on.query(ctx, columnsSQL, array(slices.Collect(maps.Keys(s.fields.Columns))))
+	if err != nil {
+		return err
+	}
+	all := map[string][]string{}
+	numbers := map[string]int{}
+	for _, row := range rows {
+		all[row[0]] = append(all[row[0]], row[1])
+		numbers[row[0]+"."+row[1]], err = strconv.Atoi(row[2])
+		if err != nil {
+			return fmt.Errorf("a column has no number: %w", err)
+		}
+	}
+	f.Columns = map[string]map[string]int{}
+	for _, table := range slices.Sorted(maps.Keys(s.fields.Columns)) {
+		f.Columns[table] = map[string]int{}
+		for _, column := range s.fields.Columns[table] {
+			n := numbers[table+"."+column]
+			if n == 0 {
+				return &policy.Unfit{Field: "columns", Message: table + " has no column " + column + "." + hint(column, all[table])}
+			}
+			f.Columns[table][column] = n
+		}
+	}
+	return nil
+}
+
+func (c *connector) resolveFunctions(ctx context.Context, on conn, s *Scope, f *found) error {
+	if len(s.fields.Functions) == 0 {
+		return nil
+	}
+	f.Functions = map[string]uint32{}
+	for _, full := range s.fields.Functions {
+		schema, name, types := splitFunction(full)
+		rows, err := on.query(ctx, "select coalesce(to_regprocedure($1)::oid, 0)", qualified(schema, name)+"("+types+")")
+		if state(err) != "" || err == nil && oidOf(rows[0][0]) == 0 {
+			return c.missing(ctx, on, "functions", "function", full)
+		}
+		if err != nil {
+			return err
+		}
+		f.Functions[full] = oidOf(rows[0][0])
+	}
+	return nil
+}
+
+// stillThere compares what names stand for now with what they stood for when
+// access was asked for.
+func stillThere(was, now found) error {
+	if was.OID != now.OID {
+		return fmt.Errorf("the database %s is not the one any more that access was given to: ask again", was.Database)
+	}
+	for name, oid := range was.Tables {
+		if now.Tables[name] != oid {
+			return changed(name)
+		}
+	}
+	for table, columns := range was.Columns {
+		for column, number := range columns {
+			if now.Columns[table][column] != number {
+				return changed("the column " + column + " of " + table)
+			}
+		}
+	}
+	for name, oid := range was.Functions {
+		if now.Functions[name] != oid {
+			return changed(name)
+		}
+	}
+	return nil
+}
+
+func changed(what string) error {
+	return fmt.Errorf("%s was renamed, dropped or replaced since access to it was given: ask again", what)
+}
+
+// check reports whether the names of s still stand for what was found when
+// access was asked for. Its error is a sentence for the client.
+func (c *connector) check(ctx context.Context, r *policy.Resource, s *Scope, raw json.RawMessage) error {
+	server, _, err := c.primary(r)
+	if err != nil {
+		return err
+	}
+	_, err = server.stands(ctx, s, raw)
+	return err
+}
+
+func (s *server) stands(ctx context.Context, scope *Scope, raw json.RawMessage) (found, error) {
+	var was found
+	if err := json.Unmarshal(raw, &was); err != nil || was.OID == 0 {
+		return was, errors.New("it is not known what this access was given to: ask again")
+	}
+	// A schema stands for the tables that it held: newer ones are none of them.
+	names := *scope
+	names.fields.Tables, names.fields.Schemas = slices.Sorted(maps.Keys(was.Tables)), nil
+	return was, s.with(ctx, func(on conn) error {
+		now, err := s.c.resolve(ctx, on, &names)
+		if unfit, ok := errors.AsType[*policy.Unfit](err); ok {
+			return fmt.Errorf("%s: ask again", strings.TrimSuffix(unfit.Message, "."))
+		}
+		if err != nil {
+			return err
+		}
+		return stillThere(was, now)
+	})
+}

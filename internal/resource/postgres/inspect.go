@@ -1,0 +1,108 @@
+package pgkind
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/daypass/daypass/internal/policy"
+)
+
+//go:embed preview.sql
+var previewSQL string
+
+// effective is what a role with the privileges of a scope really reaches: its
+// own, and whatever PUBLIC has.
+type effective struct {
+	Relations          int      `json:"relations"`      // those of the scope among them
+	RelationNames      []string `json:"relation_names"` // beyond the scope, at most 20
+	OwnerFunctions     int      `json:"owner_functions"`
+	OwnerFunctionNames []string `json:"owner_function_names"` // at most 20
+	RiskyFunctions     int      `json:"risky_functions"`
+	Languages          []string `json:"languages"`
+	Connect            []string `json:"connect"` // databases
+	Temp               bool     `json:"temp"`    // temporary tables
+}
+
+// Inspect implements resource.Inspector.
+func (c *connector) Inspect(ctx context.Context, r *policy.Resource, scope policy.Scope) (policy.Finding, error) {
+	s, ok := scope.(*Scope)
+	if !ok {
+		return policy.Finding{}, errors.New("not a scope of a postgres resource")
+	}
+	server, config, err := c.primary(r)
+	if err != nil {
+		return policy.Finding{}, err
+	}
+	var f found
+	err = server.with(ctx, func(on conn) (err error) {
+		if f, err = c.resolve(ctx, on, s); err != nil {
+			return err
+		}
+		f.Effective, err = preview(ctx, on, f)
+		return err
+	})
+	if err != nil {
+		return policy.Finding{}, err
+	}
+	if err := config.bears(f); err != nil {
+		return policy.Finding{}, err
+	}
+	raw, err := f.canonical()
+	return policy.Finding{Target: raw}, err
+}
+
+// preview asks the catalog of the server, which knows what PUBLIC may do.
+func preview(ctx context.Context, on conn, f found) (effective, error) {
+	schemas := []string{}
+	for name := range maps.Keys(f.Tables) {
+		schema, _, _ := strings.Cut(name, ".")
+		schemas = append(schemas, schema)
+	}
+	for name := range maps.Keys(f.Functions) {
+		schema, _, _ := splitFunction(name)
+		schemas = append(schemas, schema)
+	}
+	var e effective
+	row, err := on.one(ctx, previewSQL, oids(f.Tables), array(sorted(schemas)), oids(f.Functions))
+	if err != nil {
+		return e, fmt.Errorf("asking what a role would reach: %w", err)
+	}
+	return e, json.Unmarshal([]byte(row[0]), &e)
+}
+
+func oids(of map[string]uint32) string {
+	all := make([]string, 0, len(of))
+	for _, oid := range of {
+		all = append(all, strconv.FormatUint(uint64(oid), 10))
+	}
+	slices.Sort(all)
+	return "{" + strings.Join(all, ",") + "}"
+}
+
+// bears refuses what reaches further than the catalog lets a grant reach.
+func (c *Config) bears(f found) error {
+	e := f.Effective
+	switch {
+	case c.relations != nil && e.Relations > *c.relations:
+		return &policy.Unfit{Message: fmt.Sprintf("Asked for %s; effectively %s (also %s), and this resource allows %d. What PUBLIC may read is the database's to change: daypass postgres prepare shows how.",
+			counted(len(f.Tables), "table"), counted(e.Relations, "relation"), strings.Join(e.RelationNames, ", "), *c.relations)}
+	case c.functions != nil && e.OwnerFunctions > *c.functions:
+		return &policy.Unfit{Message: fmt.Sprintf("Asked for %s; effectively also %s with the rights of its owner (%s), and this resource allows %d. What PUBLIC may execute is the database's to change: daypass postgres prepare shows how.",
+			counted(len(f.Tables), "table"), counted(e.OwnerFunctions, "function"), strings.Join(e.OwnerFunctionNames, ", "), *c.functions)}
+	}
+	return nil
+}
+
+func counted(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return strconv.Itoa(n) + " " + word + "s"
+}
