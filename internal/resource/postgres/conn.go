@@ -22,8 +22,9 @@ func (c conn) exec(ctx context.Context, sql string) error {
 }
 
 // transact runs statements in one transaction, which is over either way.
-func (c conn) transact(ctx context.Context, sql string) error {
-	err := c.exec(ctx, "BEGIN; "+sql+"; COMMIT")
+// What is said afterwards comes after the commit.
+func (c conn) transact(ctx context.Context, sql string, afterwards ...string) error {
+	err := c.exec(ctx, strings.Join(append([]string{"BEGIN; " + sql, "COMMIT"}, afterwards...), "; "))
 	if err != nil && !c.IsClosed() && c.TxStatus() != 'I' {
 		return errors.Join(err, c.exec(context.WithoutCancel(ctx), "ROLLBACK"))
 	}
@@ -93,6 +94,7 @@ const (
 	undefinedObject = "42704"
 	duplicateObject = "42710"
 	uniqueViolation = "23505"
+	dependent       = "2BP01" // something still belongs to what is to be dropped
 )
 
 func state(err error) string {
@@ -107,7 +109,7 @@ func state(err error) string {
 func contended(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "XX000" && strings.Contains(e.Message, "concurrently") ||
-		slices.Contains([]string{uniqueViolation, duplicateObject, undefinedObject, "40001", "40P01", "55P03"}, e.Code))
+		slices.Contains([]string{uniqueViolation, duplicateObject, undefinedObject, dependent, "40001", "40P01", "55P03"}, e.Code))
 }
 
 // gone reports whether err says that the server ended the connection.

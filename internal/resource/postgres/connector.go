@@ -3,6 +3,7 @@ package pgkind
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/daypass/daypass/internal/policy"
@@ -15,7 +16,18 @@ type connector struct {
 
 	mu      sync.Mutex
 	servers map[place]*server
-	made    map[string]resource.Target // by grant: what this process has made and not removed
+	made    map[string]*madeGrant // by role: what this process has made, until its grant is over
+}
+
+// madeGrant is a grant whose role is there.
+type madeGrant struct {
+	target resource.Target
+	on     *server
+	needs  privileges
+	role   madeRole
+
+	mu   sync.Mutex  // held by who makes the role again
+	over atomic.Bool // it must not be made again
 }
 
 // place tells servers apart.
@@ -33,7 +45,7 @@ func newConnector(deps resource.ConnectorDeps) *connector {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	return &connector{deps: deps, servers: map[place]*server{}, made: map[string]resource.Target{}}
+	return &connector{deps: deps, servers: map[place]*server{}, made: map[string]*madeGrant{}}
 }
 
 // primary is the server on which the roles of a resource are made.
@@ -66,6 +78,23 @@ func (c *connector) server(at endpoint, config *Config) *server {
 	s.password = config.password // a catalog may name another place of it
 	s.mu.Unlock()
 	return s
+}
+
+// finish says that a grant is over: nothing makes its role again. It returns
+// when nothing is about to.
+func (c *connector) finish(role string, wait bool) {
+	c.mu.Lock()
+	g := c.made[role]
+	delete(c.made, role)
+	c.mu.Unlock()
+	if g == nil {
+		return
+	}
+	g.over.Store(true)
+	if wait {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+	}
 }
 
 // Close implements resource.Connector.

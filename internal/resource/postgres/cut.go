@@ -3,6 +3,7 @@ package pgkind
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -39,7 +40,8 @@ type wanted struct {
 // the error comes when the server has been told, and the sessions end within
 // milliseconds of that.
 func (c *connector) cut(r *policy.Resource, role string) <-chan error {
-	done := make(chan error, 2)
+	c.finish(role, false)
+	done := make(chan error, 1)
 	s, config, err := c.primary(r)
 	if err != nil {
 		done <- err
@@ -92,35 +94,30 @@ func (k *cutter) run() {
 	}
 }
 
-const terminateSQL = `select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = any($1::text[])`
+const (
+	terminateSQL = `select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = any(%s::text[])`
+	openSQL      = `select rolname from pg_roles where rolcanlogin and rolname = any($1::text[]) and (` + terminateSQL + `) >= 0`
+)
 
 // cut ends sessions first, for that is what must not wait; then it shuts the
 // door, and ends those that came in meanwhile.
 func (k *cutter) cut(ctx context.Context, roles []string) error {
 	return k.with(ctx, func(on conn) error {
-		if _, err := on.query(ctx, terminateSQL, array(roles)); err != nil {
-			return err
-		}
 		f, err := k.s.look(ctx, on)
-		if err != nil || f.standby { // a standby hears of the rest
-			return err
-		}
-		err = patiently(ctx, func() error {
-			rows, err := on.query(ctx, "select rolname from pg_roles where rolcanlogin and rolname = any($1::text[])", array(roles))
-			if err != nil || len(rows) == 0 {
-				return err
-			}
-			var b strings.Builder
-			for _, role := range column(rows) {
-				b.WriteString("ALTER ROLE " + ident(role) + " NOLOGIN;")
-			}
-			return on.transact(ctx, strings.TrimSuffix(b.String(), ";"))
-		})
 		if err != nil {
 			return err
 		}
-		_, err = on.query(ctx, terminateSQL, array(roles))
-		return err
+		return patiently(ctx, func() error {
+			rows, err := on.query(ctx, fmt.Sprintf(openSQL, "$1"), array(roles))
+			if err != nil || len(rows) == 0 || f.standby { // a standby hears of the rest
+				return err
+			}
+			shut := column(rows)
+			for i, role := range shut {
+				shut[i] = "ALTER ROLE " + ident(role) + " NOLOGIN"
+			}
+			return on.transact(ctx, strings.Join(shut, "; "), fmt.Sprintf(terminateSQL, literal(array(roles))))
+		})
 	})
 }
 

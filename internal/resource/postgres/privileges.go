@@ -55,18 +55,14 @@ where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass a
 
 // ensure makes the scope role of p with its privileges, unless it is known to
 // be there.
-func (s *server) ensure(ctx context.Context, p privileges) (string, error) {
-	role, err := p.role()
-	if err != nil {
-		return "", err
-	}
+func (s *server) ensure(ctx context.Context, role string, p privileges) error {
 	s.mu.Lock()
 	known := s.scopes[role]
 	s.mu.Unlock()
 	if known {
-		return role, nil
+		return nil
 	}
-	err = patiently(ctx, func() error {
+	err := patiently(ctx, func() error {
 		return s.with(ctx, func(on conn) error {
 			f, err := s.look(ctx, on)
 			if err != nil {
@@ -80,12 +76,12 @@ func (s *server) ensure(ctx context.Context, p privileges) (string, error) {
 		})
 	})
 	if err != nil {
-		return "", fmt.Errorf("making the role %s: %w", role, err)
+		return fmt.Errorf("making the role %s: %w", role, err)
 	}
 	s.mu.Lock()
 	s.scopes[role] = true
 	s.mu.Unlock()
-	return role, nil
+	return nil
 }
 
 func (s *server) makeScope(ctx context.Context, on conn, f *facts, role string, p privileges) error {

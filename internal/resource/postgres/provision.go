@@ -28,28 +28,39 @@ func (c *connector) Provision(ctx context.Context, t resource.Target) error {
 	if err != nil {
 		return err
 	}
-	made := grantRoleOf(t.Grant.ID, config, scope, t.ExpiresAt, remaining)
-	if made.verifier, err = c.verifier(t.Grant.ID); err != nil {
+	g := &madeGrant{target: t, on: s, needs: privilegesOf(scope, was), role: grantRoleOf(t.Grant.ID, config, scope, t.ExpiresAt, remaining)}
+	if g.role.verifier, err = c.verifier(t.Grant.ID); err != nil {
 		return fmt.Errorf("the password of a role: %w", err)
 	}
-	err = patiently(ctx, func() error {
-		if made.scope, err = s.ensure(ctx, privilegesOf(scope, was)); err != nil {
+	if g.role.scope, err = g.needs.role(); err != nil {
+		return fmt.Errorf("the name of a role: %w", err)
+	}
+	if err := g.realise(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.made[g.role.name] = g
+	c.mu.Unlock()
+	if s.cutter.warm(ctx) != nil {
+		c.deps.Log.Warn("the connection that ends sessions is not there yet", "server", s.at.addr())
+	}
+	return nil
+}
+
+// realise makes the role of g as it should be, and the scope role under it.
+func (g *madeGrant) realise(ctx context.Context) error {
+	err := patiently(ctx, func() error {
+		if err := g.on.ensure(ctx, g.role.scope, g.needs); err != nil {
 			return err
 		}
-		err := s.with(ctx, func(on conn) error { return s.makeRole(ctx, on, made) })
+		err := g.on.with(ctx, func(on conn) error { return g.on.makeRole(ctx, on, g.role) })
 		if state(err) == undefinedObject {
-			s.forget() // somebody dropped the scope role or a group
+			g.on.forget() // somebody dropped the scope role or a group
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("making the role %s: %w", made.name, err)
-	}
-	c.mu.Lock()
-	c.made[t.Grant.ID] = t
-	c.mu.Unlock()
-	if s.cutter.warm(ctx) != nil {
-		c.deps.Log.Warn("the connection that ends sessions is not there yet", "server", s.at.addr())
+		return fmt.Errorf("making the role %s: %w", g.role.name, err)
 	}
 	return nil
 }
@@ -87,7 +98,7 @@ func (s *server) makeRole(ctx context.Context, on conn, m madeRole) error {
 	if err != nil {
 		return err
 	}
-	options := fmt.Sprintf(" LOGIN INHERIT CONNECTION LIMIT %d VALID UNTIL %s PASSWORD %s", m.sessions, literal(m.until.Format(time.RFC3339)), literal(m.verifier))
+	options := fmt.Sprintf(" LOGIN INHERIT CONNECTION LIMIT %d VALID UNTIL %s PASSWORD %s", m.sessions, literal(m.untilText()), literal(m.verifier))
 	lock := "SELECT pg_advisory_xact_lock_shared(" + turns + "); "
 	create := "CREATE ROLE " + ident(m.name) + options
 	joins := "; " + f.member(m.scope, m.name) + "; " + f.member(s.c.ownGroup(), m.name)
@@ -116,19 +127,30 @@ func (s *server) makeRole(ctx context.Context, on conn, m madeRole) error {
 	return on.transact(ctx, lock+alter+options+revokes+joins+"; ALTER ROLE "+ident(m.name)+" RESET ALL"+m.settings(f))
 }
 
-// settings are those of every session of the role.
-func (m madeRole) settings(f *facts) string {
+func (m madeRole) untilText() string { return m.until.Format(time.RFC3339) }
+
+// config is what every session of the role begins with.
+func (m madeRole) config(f *facts) []string {
 	all := []string{
 		// The gateway may die in the middle of a query: the server then looks.
-		"client_connection_check_interval = '500ms'",
-		fmt.Sprintf("statement_timeout = '%dms'", m.statement.Milliseconds()),
-		fmt.Sprintf("idle_in_transaction_session_timeout = '%dms'", idleInTransaction.Milliseconds()),
+		"client_connection_check_interval=500ms",
+		fmt.Sprintf("statement_timeout=%dms", m.statement.Milliseconds()),
+		fmt.Sprintf("idle_in_transaction_session_timeout=%dms", idleInTransaction.Milliseconds()),
 	}
 	if m.readOnly {
-		all = append(all, "default_transaction_read_only = 'on'")
+		all = append(all, "default_transaction_read_only=on")
 	}
 	if f.spill {
-		all = append(all, "temp_file_limit = '"+spill+"'")
+		all = append(all, "temp_file_limit="+spill)
 	}
-	return "; ALTER ROLE " + ident(m.name) + " SET " + strings.Join(all, "; ALTER ROLE "+ident(m.name)+" SET ")
+	return all
+}
+
+func (m madeRole) settings(f *facts) string {
+	var b strings.Builder
+	for _, one := range m.config(f) {
+		name, value, _ := strings.Cut(one, "=")
+		b.WriteString("; ALTER ROLE " + ident(m.name) + " SET " + name + " = " + literal(value))
+	}
+	return b.String()
 }

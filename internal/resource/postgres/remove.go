@@ -12,13 +12,7 @@ import (
 // Remove implements resource.Connector. The name of a role is that of one
 // grant for ever, so a late repeat finds nothing, or only what is to go.
 func (c *connector) Remove(ctx context.Context, t resource.Target) error {
-	if err := c.remove(ctx, t.Resource, roleOf(t.Grant.ID)); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	delete(c.made, t.Grant.ID)
-	c.mu.Unlock()
-	return nil
+	return c.remove(ctx, t.Resource, roleOf(t.Grant.ID))
 }
 
 func (c *connector) remove(ctx context.Context, r *policy.Resource, role string) error {
@@ -26,6 +20,7 @@ func (c *connector) remove(ctx context.Context, r *policy.Resource, role string)
 	if err != nil {
 		return err
 	}
+	c.finish(role, true)
 	var oid string
 	err = s.with(ctx, func(on conn) error {
 		rows, err := on.query(ctx, "select oid from pg_roles where rolname = $1", role)
@@ -56,16 +51,14 @@ func (c *connector) remove(ctx context.Context, r *policy.Resource, role string)
 	if err := patiently(ctx, func() error { return s.drop(ctx, role, oid) }); err != nil {
 		return fmt.Errorf("dropping %s: %w", role, err)
 	}
-	// Who had proven the password in the instant before the door was shut may
-	// have come in since: such a session has a role that is no more.
-	return s.gone(ctx, oid)
+	return nil
 }
 
 // gone waits until no session of a role is left, and ends those that there are.
 func (s *server) gone(ctx context.Context, oid string) error {
 	return s.with(ctx, func(on conn) error {
 		for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-			row, err := on.one(ctx, "select count(pg_terminate_backend(pid)) from pg_stat_activity where usesysid = $1::oid", oid)
+			row, err := on.one(ctx, fmt.Sprintf(strayersSQL, "$1::oid"), oid)
 			if err != nil || row[0] == "0" {
 				return err
 			}
@@ -78,24 +71,35 @@ func (s *server) gone(ctx context.Context, oid string) error {
 	})
 }
 
-// ownedSQL are the databases in which a role owns something or has a privilege
-// of its own; "" stands for what is shared between them.
-const ownedSQL = `
-select distinct coalesce(d.datname, '') from pg_shdepend s left join pg_database d on d.oid = s.dbid
-where s.refclassid = 'pg_authid'::regclass and s.refobjid = $1::oid`
+// leftSQL is what a role left behind: the databases in which it owns something
+// or has a privilege of its own ("" stands for what is shared between them),
+// and its prepared transactions.
+const leftSQL = `
+select 'owned', coalesce(d.datname, ''), '' from pg_shdepend s left join pg_database d on d.oid = s.dbid
+where s.refclassid = 'pg_authid'::regclass and s.refobjid = $1::oid
+union select 'prepared', database, gid from pg_prepared_xacts where owner = $2`
+
+const strayersSQL = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usesysid = %s"
 
 // drop removes a role that nobody is logged in with, and what it left behind.
 func (s *server) drop(ctx context.Context, role, oid string) error {
-	var prepared, owned [][]string
-	err := s.with(ctx, func(on conn) (err error) {
-		if prepared, err = on.query(ctx, "select database, gid from pg_prepared_xacts where owner = $1", role); err != nil {
+	var owned []string
+	var prepared [][]string
+	err := s.with(ctx, func(on conn) error {
+		left, err := on.query(ctx, leftSQL, oid, role)
+		if err != nil {
 			return err
 		}
-		if owned, err = on.query(ctx, ownedSQL, oid); err != nil {
-			return err
+		owned, prepared = nil, nil
+		for _, row := range left {
+			if row[0] == "prepared" {
+				prepared = append(prepared, row[1:])
+			} else {
+				owned = append(owned, row[1])
+			}
 		}
 		f, err := s.look(ctx, on)
-		if err != nil || f.superuser || len(prepared)+len(owned) == 0 {
+		if err != nil || f.superuser || len(left) == 0 {
 			return err
 		}
 		return on.exec(ctx, "GRANT "+ident(role)+" TO "+ident(s.user)) // or it could not act for it
@@ -109,7 +113,7 @@ func (s *server) drop(ctx context.Context, role, oid string) error {
 			return err
 		}
 	}
-	for _, database := range sorted(column(owned)) {
+	for _, database := range sorted(owned) {
 		if database == "" {
 			database = s.at.database // DROP OWNED takes shared privileges away in any
 		}
@@ -117,7 +121,11 @@ func (s *server) drop(ctx context.Context, role, oid string) error {
 			return err
 		}
 	}
-	return s.with(ctx, func(on conn) error { return on.exec(ctx, "DROP ROLE IF EXISTS "+ident(role)) })
+	// Who had proven the password in the instant before the door was shut may
+	// have come in since: such a session has a role that is no more.
+	return s.with(ctx, func(on conn) error {
+		return on.transact(ctx, "DROP ROLE IF EXISTS "+ident(role), fmt.Sprintf(strayersSQL, oid))
+	})
 }
 
 // in runs statements one by one in a database of the server.

@@ -113,12 +113,23 @@ func (w *world) grant(scope string, length time.Duration) resource.Target {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return resource.Target{Grant: w.newGrant(s), Resource: w.r, Found: finding.Target, ExpiresAt: w.now().Add(length)}
+}
+
+func (w *world) newGrant(s *Scope) *live.Grant {
 	grants++
 	sum := sha256.Sum256(fmt.Append(nil, w.database, grants))
-	return resource.Target{
-		Grant:    &live.Grant{ID: "grt_" + idText.EncodeToString(sum[:16]), Resource: w.r.ID, Kind: "postgres", Scope: s.JSON()},
-		Resource: w.r, Found: finding.Target, ExpiresAt: w.now().Add(length),
+	return &live.Grant{ID: "grt_" + idText.EncodeToString(sum[:16]), Resource: w.r.ID, Kind: "postgres", Scope: s.JSON()}
+}
+
+// again is another grant of a scope, which is looked at once.
+func (w *world) again(like resource.Target, scope string) resource.Target {
+	w.t.Helper()
+	if like.Grant == nil {
+		return w.grant(scope, 15*time.Minute)
 	}
+	like.Grant = w.newGrant(mustScope(w.t, scope))
+	return like
 }
 
 // provision makes a grant real.
@@ -154,6 +165,16 @@ func answer(c *pgx.Conn, sql string) string {
 		}
 	}
 	return ""
+}
+
+// do runs one statement that must succeed.
+func do(t testing.TB, c *pgx.Conn, sql string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := c.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
 }
 
 func expect(t testing.TB, c *pgx.Conn, want map[string]string) {
