@@ -139,6 +139,31 @@ func TestImportsGoDown(t *testing.T) {
 	}
 }
 
+// What only judges our own code in tests must not be in the binary.
+func TestOraclesStayInTests(t *testing.T) {
+	looked := 0
+	goFiles(t, func(path string) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		looked++
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), path), nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range file.Imports {
+			for _, oracle := range []string{"wasilibs", "pganalyze", "tetratelabs"} {
+				if strings.Contains(spec.Path.Value, oracle) {
+					t.Errorf("%s imports %s, which is for tests only", path, spec.Path.Value)
+				}
+			}
+		}
+	})
+	if looked == 0 {
+		t.Error("no file was looked at")
+	}
+}
+
 func TestEveryPackageSaysItsDuty(t *testing.T) {
 	comments := map[string]string{}
 	goFiles(t, func(path string) {

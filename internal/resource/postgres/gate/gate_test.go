@@ -138,3 +138,21 @@ func TestLimitsAreNotLifted(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkGate(b *testing.B) {
+	for name, sql := range map[string]string{
+		"simple":  "SELECT abalance FROM pgbench_accounts WHERE aid = 4711;",
+		"complex": "WITH recent AS (SELECT id, customer, total FROM public.orders WHERE at > now() - interval '7 days' AND note <> 'it''s; done'), best AS (SELECT customer, sum(total) AS total FROM recent GROUP BY customer) SELECT c.name, b.total, CASE WHEN b.total > 100 THEN 'large' ELSE 'small' END FROM best b JOIN public.customers c ON c.id = b.customer /* by name */ WHERE c.country = ANY ($1::text[]) ORDER BY b.total DESC, c.name LIMIT 100",
+	} {
+		b.Run(name, func(b *testing.B) {
+			g, in := Gate{Allowed: Select}, []byte(sql)
+			b.SetBytes(int64(len(in)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, refusal := g.Check(in); refusal != nil {
+					b.Fatal(refusal)
+				}
+			}
+		})
+	}
+}
