@@ -43,6 +43,12 @@ var passes = []struct {
 	{Execute, "call p(1, (select 2))"},
 	{Select, "select a.insert, b as update, case when delete then 1 end from t"},
 	{Select, "set statement_timeout = '5s'"},
+	{Select, "reset search_path; set local search_path to default"},
+	// What pools and drivers send when they open, check and give back a connection.
+	{Select, "SET extra_float_digits = 3; SET application_name = 'PostgreSQL JDBC Driver'; SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"},
+	{Select, "SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;"},
+	{Select, "SET client_min_messages TO 'warning'; SET standard_conforming_strings = on; SET SESSION timezone TO 'UTC'; SET intervalstyle = iso_8601"},
+	{Select, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY DEFERRABLE; ROLLBACK; DISCARD ALL; DEALLOCATE \"_pg3_0\""},
 }
 
 func TestWhatAGrantAllowsPasses(t *testing.T) {
@@ -65,7 +71,7 @@ var refusals = []struct {
 	{0, "grant select on t to x"}, {0, "revoke select on t from x"}, {0, "create temp table t (a int)"}, {0, "drop table t"}, {0, "truncate t"},
 	{0, "set role x"}, {0, "set local role none"}, {0, "set session role x"}, {0, `set "role" = x`}, {0, "SET ROLE = x"}, {0, "reset role"},
 	{0, "set session authorization default"}, {0, "set local session authorization x"}, {0, "reset session authorization"}, {0, "set session_authorization to x"},
-	{0, "set search_path to x"}, {0, "set schema 'x'"}, {0, "set work_mem = '10GB'"}, {0, "set app.x = 1"}, {0, "set datestyle.x = 1"}, {0, "reset work_mem"},
+	{0, "set search_path to x"}, {0, "set search_path = 'default'"}, {0, `set search_path to "default"`}, {0, "set schema 'x'"}, {0, "set work_mem = '10GB'"}, {0, "set app.x = 1"}, {0, "set datestyle.x = 1"}, {0, "reset work_mem"},
 	{0, "set client_encoding = 'SJIS'"}, {0, "set names 'sjis'"}, {0, "set standard_conforming_strings = off"}, {0, "set standard_conforming_strings = 'of\\'"},
 	{0, "set client_encoding = U&'SJIS'"}, {0, "set datestyle = (select 1)"},
 	{writes, "set transaction read write"}, {writes, "begin read write"}, {writes, "set default_transaction_read_only = off"}, {writes, "set transaction_read_only to 'f'"},

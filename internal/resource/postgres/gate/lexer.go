@@ -87,9 +87,11 @@ func (l *lexer) word(c byte) kind {
 		l.pos += 2
 		return l.identifier()
 	}
-	for l.pos < len(l.in) && isContinued(l.in[l.pos]) {
-		l.pos++
+	pos := l.pos + 1
+	for pos < len(l.in) && isContinued(l.in[pos]) {
+		pos++
 	}
+	l.pos = pos
 	return word
 }
 
@@ -233,9 +235,12 @@ func (l *lexer) number() kind {
 // blank moves over blanks and comments, and reports whether the comments end.
 func (l *lexer) blank() bool {
 	for {
+		pos := l.pos
+		for pos < len(l.in) && isBlank(l.in[pos]) {
+			pos++
+		}
+		l.pos = pos
 		switch c := l.at(0); {
-		case isBlank(c):
-			l.pos++
 		case c == '-' && l.at(1) == '-':
 			i := bytes.IndexAny(l.in[l.pos:], "\n\r")
 			if i < 0 {
@@ -277,12 +282,31 @@ func (l *lexer) comment() bool {
 	return true
 }
 
-func isBlank(c byte) bool { return c == ' ' || '\t' <= c && c <= '\r' }
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+// Classes of bytes. Every byte beyond ASCII is a letter, as scan.l has it.
+const (
+	blankByte uint8 = 1 << iota
+	letterByte
+	digitByte
+	dollarByte
+)
 
-// isStart takes every byte beyond ASCII for a letter, as scan.l does.
-func isStart(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c >= 0x80
-}
+var classes = func() (table [256]uint8) {
+	for i := range table {
+		switch c := byte(i); {
+		case c == ' ' || '\t' <= c && c <= '\r':
+			table[i] = blankByte
+		case 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c >= 0x80:
+			table[i] = letterByte
+		case '0' <= c && c <= '9':
+			table[i] = digitByte
+		case c == '$':
+			table[i] = dollarByte
+		}
+	}
+	return table
+}()
 
-func isContinued(c byte) bool { return isStart(c) || isDigit(c) || c == '$' }
+func isBlank(c byte) bool     { return classes[c] == blankByte }
+func isDigit(c byte) bool     { return classes[c] == digitByte }
+func isStart(c byte) bool     { return classes[c] == letterByte }
+func isContinued(c byte) bool { return classes[c]&(letterByte|digitByte|dollarByte) != 0 }

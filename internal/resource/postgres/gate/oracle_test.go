@@ -191,6 +191,8 @@ func (a *audit) set(n object) {
 		if !on {
 			a.need(writes, name)
 		}
+	case own:
+		a.problem("%s = %s", name, value)
 	case limit:
 		if d, ok := duration(value); !ok || d == 0 || d > a.gate.Timeout || name != "statement_timeout" {
 			a.problem("%s = %s", name, value)

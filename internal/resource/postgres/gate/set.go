@@ -16,6 +16,7 @@ const (
 	onOnly
 	readOnly // off needs an action that writes
 	limit    // a limit of the role: may be lowered, and put back
+	own      // may be put back to what the role has
 )
 
 var ranks = map[string]rank{
@@ -45,6 +46,7 @@ var ranks = map[string]rank{
 	"transaction_timeout":                 limit,
 	"idle_in_transaction_session_timeout": limit,
 	"idle_session_timeout":                limit,
+	"search_path":                         own, // it decides what a name in an owner-rights function means
 }
 
 // set reads what follows SET.
@@ -123,11 +125,7 @@ func (p *reader) setting() string {
 func (p *reader) rank(name string) rank {
 	r := ranks[name]
 	if r == refused && p.refusal == nil {
-		hint := ""
-		if name == "search_path" {
-			hint = "Write the names of tables with their schema."
-		}
-		p.refuse(privilege, hint, "the setting %q may not be changed in a Daypass session", p.shorten(name))
+		p.refuse(privilege, "", "the setting %q may not be changed in a Daypass session", p.shorten(name))
 	}
 	return r
 }
@@ -182,6 +180,8 @@ func (p *reader) values(name string, r rank) {
 		if !isOn(value) {
 			p.need(writes, "a transaction that is not READ ONLY")
 		}
+	case own:
+		p.refuse(privilege, "Write the names of tables with their schema.", "the setting %q may not be changed in a Daypass session", name)
 	case limit:
 		p.limit(name, value, token{from: first.from, to: last.to})
 	}
