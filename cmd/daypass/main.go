@@ -22,6 +22,6 @@ func main() {
 			c.AddCommand(mintCmd())
 		}
 	}
-	root.AddCommand(serveCmd(), devCmd(), demoCmd(), configCmd(), backupCmd(), restoreCmd())
+	root.AddCommand(serveCmd(), devCmd(), demoCmd(), configCmd(), backupCmd(), restoreCmd(), postgresCmd())
 	os.Exit(cli.Execute(context.Background(), root, os.Args[1:]))
 }

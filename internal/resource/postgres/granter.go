@@ -80,7 +80,7 @@ func (g *granter) connect(ctx context.Context, database string) error {
 }
 
 func (g *granter) schema(ctx context.Context, schema string) error {
-	row, err := g.on.one(ctx, "select has_schema_privilege('public', $1, 'USAGE')", schema)
+	row, err := g.on.one(ctx, "select has_schema_privilege($1, $2, 'USAGE')", groupRole, schema)
 	if err != nil || yes(row[0]) {
 		return err
 	}

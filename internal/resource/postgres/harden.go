@@ -1,0 +1,138 @@
+package pgkind
+
+import (
+	"context"
+	"strings"
+)
+
+// Functions that everybody may call and that reach further than reading: other
+// sessions, outgoing messages, large objects, settings, transaction numbers.
+var reaching = []string{
+	"pg_notify(text, text)", "lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)", "lo_open(oid, integer)", "lowrite(integer, bytea)", "lo_put(oid, bigint, bytea)", "lo_unlink(oid)",
+	"pg_advisory_lock(bigint)", "pg_advisory_lock(integer, integer)", "pg_advisory_lock_shared(bigint)", "pg_advisory_lock_shared(integer, integer)",
+	"pg_advisory_xact_lock(bigint)", "pg_advisory_xact_lock(integer, integer)", "pg_advisory_xact_lock_shared(bigint)", "pg_advisory_xact_lock_shared(integer, integer)",
+	"pg_try_advisory_lock(bigint)", "pg_try_advisory_lock(integer, integer)", "pg_try_advisory_lock_shared(bigint)", "pg_try_advisory_lock_shared(integer, integer)",
+	"pg_try_advisory_xact_lock(bigint)", "pg_try_advisory_xact_lock(integer, integer)", "pg_try_advisory_xact_lock_shared(bigint)", "pg_try_advisory_xact_lock_shared(integer, integer)",
+	"set_config(text, text, boolean)", "query_to_xml(text, boolean, boolean, text)", "query_to_xmlschema(text, boolean, boolean, text)", "query_to_xml_and_xmlschema(text, boolean, boolean, text)",
+	"pg_terminate_backend(integer, bigint)", "pg_cancel_backend(integer)", "txid_current()", "pg_current_xact_id()", "pg_export_snapshot()", "ts_stat(text)", "ts_stat(text, text)",
+}
+
+// Who uses the database today: they get back what is taken from everybody.
+const usersSQL = `
+select rolname from pg_roles where (rolcanlogin or oid in (select relowner from pg_class) or oid in (select proowner from pg_proc))
+  and not rolsuper and rolname !~ '^(pg_|daypass_)' and rolname <> $1 order by 1`
+
+const schemasSQL = `
+select n.nspname, has_schema_privilege('public', n.oid, 'CREATE'), exists (select 1 from pg_proc p where p.pronamespace = n.oid and has_function_privilege('public', p.oid, 'EXECUTE'))
+from pg_namespace n where n.nspname !~ '^(pg_|information_schema$|daypass)' order by 1`
+
+// harden plans to take from PUBLIC, which every role of a grant is part of,
+// what grants should not have, and to give it to those who use the database.
+func (b *planner) harden(ctx context.Context) error {
+	rows, err := b.on.query(ctx, usersSQL, b.User)
+	if err != nil {
+		return err
+	}
+	users := column(rows)
+	for i := range users {
+		users[i] = ident(users[i])
+	}
+	to := strings.Join(users, ", ")
+	move := func(why, what, from string) {
+		sql := []string{"REVOKE " + what + " " + from + " FROM PUBLIC"}
+		if to != "" {
+			sql = append(sql, "GRANT "+what+" "+from+" TO "+to)
+		}
+		b.step(why, sql...)
+	}
+	row, err := b.on.one(ctx, "select has_database_privilege('public', current_database(), 'TEMP'), has_language_privilege('public', 'plpgsql', 'USAGE'), has_table_privilege('public', 'pg_catalog.pg_db_role_setting', 'SELECT')")
+	if err != nil {
+		return err
+	}
+	if yes(row[0]) {
+		move("Temporary tables shadow names and fill disks.", "TEMP", "ON DATABASE "+ident(b.plan.Database))
+	}
+	if err := b.databases(ctx, move); err != nil {
+		return err
+	}
+	if yes(row[1]) {
+		move("Without a language there is no DO block and no temporary function, so that what the gateway refuses cannot hide in one.", "USAGE", "ON LANGUAGE plpgsql")
+	}
+	if err := b.functions(ctx, move, to); err != nil {
+		return err
+	}
+	if yes(row[2]) {
+		move("Settings of roles and databases often hold secrets.", "SELECT", "ON pg_catalog.pg_db_role_setting")
+	}
+	return b.surplus(ctx)
+}
+
+func (b *planner) databases(ctx context.Context, move func(why, what, from string)) error {
+	rows, err := b.on.query(ctx, "select datname from pg_database where datallowconn and has_database_privilege('public', oid, 'CONNECT') order by 1")
+	if err != nil {
+		return err
+	}
+	for _, name := range column(rows) {
+		move("Roles of grants connect to their own database and to no other: "+name+".", "CONNECT", "ON DATABASE "+ident(name))
+	}
+	return nil
+}
+
+func (b *planner) functions(ctx context.Context, move func(why, what, from string), to string) error {
+	schemas, err := b.on.query(ctx, schemasSQL)
+	if err != nil {
+		return err
+	}
+	for _, s := range schemas {
+		if yes(s[1]) {
+			move("Who may create in a schema can put something in front of others' names.", "CREATE", "ON SCHEMA "+ident(s[0]))
+		}
+		if yes(s[2]) {
+			move("Functions are everybody's unless they are taken back, those with their owner's rights among them: "+s[0]+".", "EXECUTE", "ON ALL ROUTINES IN SCHEMA "+ident(s[0]))
+		}
+	}
+	owners, err := b.on.query(ctx, ownersSQL, "public", array([]string{b.User}))
+	if err != nil {
+		return err
+	}
+	for _, o := range owners {
+		row, err := b.on.one(ctx, `select exists (select 1 from pg_default_acl where defaclrole = $1::oid and defaclobjtype = 'f' and defaclnamespace = 0
+			and not exists (select 1 from aclexplode(defaclacl) where grantee = 0))`, o[0])
+		if err != nil {
+			return err
+		}
+		if yes(row[0]) {
+			continue
+		}
+		on := "ALTER DEFAULT PRIVILEGES FOR ROLE " + ident(o[1])
+		sql := []string{on + " REVOKE EXECUTE ON ROUTINES FROM PUBLIC"}
+		if to != "" {
+			sql = append(sql, on+" GRANT EXECUTE ON ROUTINES TO "+to)
+		}
+		b.step("The same for functions that "+o[1]+" makes from now on.", sql...)
+	}
+	rows, err := b.on.query(ctx, "select f from unnest($1::text[]) f where to_regprocedure(f) is not null and has_function_privilege('public', to_regprocedure(f), 'EXECUTE')", array(reaching))
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	both := ident(b.User)
+	if to != "" {
+		both += ", " + to
+	}
+	list := strings.Join(column(rows), ", pg_catalog.")
+	b.step("What reaches further than reading: other sessions, messages, large objects, settings. (pg_dump with a grant needs set_config; leave that one out where it is wanted.)",
+		"REVOKE EXECUTE ON FUNCTION pg_catalog."+list+" FROM PUBLIC", "GRANT EXECUTE ON FUNCTION pg_catalog."+list+" TO "+both)
+	return nil
+}
+
+// surplus notes what only somebody who knows the database can decide.
+func (b *planner) surplus(ctx context.Context) error {
+	e, err := preview(ctx, b.on, found{})
+	if err != nil {
+		return err
+	}
+	if e.Relations > 0 {
+		b.note("Everybody may read or change %s: %s. Every grant can too. Revoke what is not meant for everybody.", counted(e.Relations, "relation"), strings.Join(e.RelationNames, ", "))
+	}
+	return nil
+}
