@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/daypass/daypass/internal/resource/postgres/pgtest"
 )
 
 // program is the server's binary, as it is released.
@@ -27,7 +29,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	return pgtest.Main(m)
 }
 
 // build makes a binary as the Makefile does.

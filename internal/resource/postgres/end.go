@@ -137,13 +137,17 @@ func (s *session) rest() {
 
 // warnBefore has the session told of its end a minute before, unless that moves.
 func (s *session) warnBefore() {
-	var t *time.Timer
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
 		return
 	}
-	t = time.AfterFunc(max(0, s.grant.ExpiresAt().Sub(s.g.now())-warning), func() {
+	var t *time.Timer
+	left := s.grant.ExpiresAt().Sub(s.g.now())
+	if left < warning {
+		left += warning + again // who begins this late knows; but it may be extended
+	}
+	t = time.AfterFunc(max(0, left-warning), func() {
 		if wait := s.warn(); wait > 0 {
 			t.Reset(wait)
 		}

@@ -1,0 +1,217 @@
+//go:build unix
+
+package daemon_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/resource/postgres/pgtest"
+)
+
+// orders is the catalog of a server that guards one database.
+const orders = `resources:
+  - id: orders-db
+    kind: postgres
+    owners: [group:payments]
+    postgres:
+      upstream: %s
+      user: %s
+      password: {env: DAYPASS_TEST_ORDERS_PASSWORD}
+    roles:
+      read: {actions: [select], tables: [public.orders]}
+      write: {actions: [insert, select], tables: [public.orders]}
+policy:
+  rules:
+    - {name: all, when: 'resource.id == "orders-db"', approve: auto, max_duration: 1h, max_total: 2h}
+`
+
+const shop = `
+create table orders (id int primary key, total int);
+insert into orders select n, n from generate_series(1, 100) n;
+create table customers (id int, name text);
+`
+
+// guarded is a server in front of a database of its own.
+type guarded struct {
+	*server
+	pg       *pgtest.Server
+	database string
+}
+
+func guard(t *testing.T) *guarded {
+	t.Helper()
+	pg := pgtest.Shared(t)
+	g := &guarded{server: files(t), pg: pg, database: pg.Database(t, shop)}
+	catalog := g.read("catalog.yaml")
+	head, _, _ := strings.Cut(catalog, "groups:\n")
+	g.write("catalog.yaml", head+fmt.Sprintf(orders, pg.Upstream(g.database), pgtest.Superuser))
+	g.env = append(g.env, "DAYPASS_TEST_ORDERS_PASSWORD="+pgtest.Password)
+	g.write("daypass.yaml", "listen: 127.0.0.1:0\ndata: "+g.data+"\ncatalog: ./catalog.yaml\ngateways:\n  http: {listen: 127.0.0.1:0, domain: localhost}\n  postgres: {listen: 127.0.0.1:0}\n")
+	g.start()
+	t.Cleanup(func() { // before the database goes, which has the roles' rights in it
+		g.kill()
+		pg.Run(t, g.database, `do $$ declare r record; begin
+			for r in select rolname from pg_roles where rolname like 'daypass\_%' loop
+				execute format('drop owned by %I', r.rolname);
+				execute format('drop role %I', r.rolname);
+			end loop; end $$`)
+	})
+	return g
+}
+
+// psql runs a client as a person does, from the lines of the connect object.
+func (g *guarded) psql(ctx context.Context, c api.Connect, token string, commands ...string) (string, error) {
+	args := []string{c.DSN, "-X", "-A", "-t", "-v", "VERBOSITY=verbose"}
+	for _, one := range commands {
+		args = append(args, "-c", one)
+	}
+	cmd := exec.CommandContext(ctx, "psql", args...)
+	cmd.Env = append(os.Environ(), "PGPASSWORD="+token, "PGCONNECT_TIMEOUT=10")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// backends counts the sessions of a grant's role, seen from the database.
+func (g *guarded) backends(grant string) string {
+	g.t.Helper()
+	c, err := g.pg.Try(pgtest.Superuser, pgtest.Password, g.database)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	var n string
+	if err := c.QueryRow(context.Background(), "select count(*)::text from pg_stat_activity where usename = $1", "daypass_g_"+grant[len("grt_"):]).Scan(&n); err != nil {
+		g.t.Fatal(err)
+	}
+	return n
+}
+
+// The sentence with which it is sold: only reads, on this table, until then.
+//
+// Invariant: A1, A2, A5, A23
+// Attack: PG-12, PG-17
+func TestOnlyReadsOnThisTableUntilThen(t *testing.T) {
+	g := guard(t)
+	r := g.granted("user:ana", "orders-db", "read", 6*time.Second)
+	end := r.Grant.ExpiresAt.Time
+	token := g.token("user:ana", r)
+	if r.Grant.Connect == nil {
+		r = g.call("user:ana", "GET", "/v1/requests/"+r.ID, nil).is(200).request()
+	}
+	c := *r.Grant.Connect
+	if strings.Contains(c.DSN, token) || !strings.Contains(c.DSN, "sslmode=verify-full") {
+		t.Errorf("dsn %s", c.DSN)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if out, err := g.psql(ctx, c, token, "select count(*) from orders"); err != nil || out != "100\n" {
+		t.Fatalf("%v %s", err, out)
+	}
+	for _, sql := range []string{"select * from customers", "update orders set total = 0", "insert into orders values (0, 0)"} {
+		if out, err := g.psql(ctx, c, token, sql); err == nil || !strings.Contains(out, "ERROR:  42501") {
+			t.Errorf("%s: %v %s", sql, err, out)
+		}
+	}
+	out, err := g.psql(ctx, c, token, "select pg_sleep(60)")
+	late := time.Since(end)
+	if err == nil || late < 0 || late > time.Second || !strings.Contains(out, "FATAL:  57P01: terminating connection: the Daypass grant "+r.Grant.ID+" expired at "+r.Grant.ExpiresAt.String()) ||
+		!strings.Contains(out, "HINT:  Ask again: daypass request orders-db --role read --for 6s --reason TEXT, or http") {
+		t.Errorf("%v after the end: %v %s", late, err, out)
+	}
+	if n := g.backends(r.Grant.ID); n != "0" {
+		t.Errorf("%s backends are left", n)
+	}
+	if out, err := g.psql(ctx, c, token, "select 1"); err == nil || !strings.Contains(out, "the Daypass grant "+r.Grant.ID+" expired at ") || !strings.Contains(out, "Ask again: ") {
+		t.Errorf("after the end: %v %s", err, out)
+	}
+	t.Logf("psql was back %v after the end", late.Round(time.Millisecond))
+}
+
+// Invariant: A2, A5
+func TestRevokingAndExtendingAGrantOfADatabase(t *testing.T) {
+	g := guard(t)
+	r := g.granted("user:ana", "orders-db", "write", 5*time.Second)
+	token := g.token("user:ana", r)
+	c := *g.call("user:ana", "GET", "/v1/requests/"+r.ID, nil).is(200).request().Grant.Connect
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	type result struct {
+		out string
+		err error
+		at  time.Time
+	}
+	done := make(chan result, 1)
+	go func() {
+		out, err := g.psql(ctx, c, token, "select 'began'", "select pg_sleep(7)", "insert into orders select 1000, 1", "select 'extended'", "insert into orders select 2000, 1 from pg_sleep(60)")
+		done <- result{out, err, time.Now()}
+	}()
+	g.call("user:ana", "POST", "/v1/grants/"+r.Grant.ID+"/extend", m{"duration": "1m"}).is(201)
+	time.Sleep(time.Until(r.Grant.ExpiresAt.Time) + 3*time.Second)
+	if n := g.backends(r.Grant.ID); n != "1" {
+		t.Errorf("%s backends after an extension", n)
+	}
+	start := time.Now()
+	g.call("user:ada", "POST", "/v1/grants/"+r.Grant.ID+"/revoke", m{"reason": "enough"}).is(200)
+	got := <-done
+	if late := got.at.Sub(start); late > time.Second || !strings.Contains(got.out, "began\n") || !strings.Contains(got.out, "extended\n") || !strings.Contains(got.out, "the Daypass grant "+r.Grant.ID+" was revoked at ") {
+		t.Errorf("%v after the call: %v %s", late, got.err, got.out)
+	}
+	if n := g.backends(r.Grant.ID); n != "0" {
+		t.Errorf("%s backends are left", n)
+	}
+}
+
+// A gateway that is killed takes what runs through it along: the server looks
+// whether anybody is there.
+//
+// Invariant: A1, A6
+// Attack: PG-12
+func TestAKilledGatewayLeavesNoBackend(t *testing.T) {
+	g := guard(t)
+	r := g.granted("user:ana", "orders-db", "write", 10*time.Minute)
+	token := g.token("user:ana", r)
+	c := *g.call("user:ana", "GET", "/v1/requests/"+r.ID, nil).is(200).request().Grant.Connect
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	done := make(chan string, 1)
+	go func() {
+		out, _ := g.psql(ctx, c, token, "insert into orders select 3000, 1 from pg_sleep(4)")
+		done <- out
+	}()
+	for until := time.Now().Add(patience); g.backends(r.Grant.ID) != "1"; {
+		if time.Now().After(until) {
+			t.Fatal("it does not run")
+		}
+	}
+	g.kill()
+	killed := time.Now()
+	for g.backends(r.Grant.ID) != "0" {
+		if time.Since(killed) > time.Second {
+			t.Fatal("the backend lives a second after the gateway")
+		}
+	}
+	t.Logf("the backend was gone %v after the gateway", time.Since(killed).Round(time.Millisecond))
+	if out := <-done; strings.Contains(out, "INSERT") {
+		t.Error(out)
+	}
+	time.Sleep(time.Until(killed.Add(4500 * time.Millisecond)))
+	check, err := g.pg.Try(pgtest.Superuser, pgtest.Password, g.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = check.Close(context.Background()) }()
+	var n int
+	if err := check.QueryRow(ctx, "select count(*) from orders where id = 3000").Scan(&n); err != nil || n != 0 {
+		t.Errorf("%d rows were written after the end of the gateway, %v", n, err)
+	}
+}
