@@ -1,6 +1,9 @@
 package gate
 
-import "bytes"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // kind is what a token is.
 type kind uint8
@@ -24,8 +27,9 @@ type token struct {
 // lexer cuts a text into tokens where PostgreSQL's scan.l does. Where servers of
 // different versions cut differently, the newer refuse the text.
 type lexer struct {
-	in  []byte
-	pos int
+	in      []byte
+	pos     int
+	escapes bool // plain strings have escapes too: standard_conforming_strings is off
 }
 
 func (l *lexer) next() token {
@@ -54,7 +58,7 @@ func (l *lexer) at(i int) byte {
 func (l *lexer) scan(c byte) kind {
 	switch {
 	case c == '\'':
-		return l.quote(false)
+		return l.quote(l.escapes)
 	case c == '"':
 		return l.identifier()
 	case c == '$':
@@ -77,7 +81,10 @@ func (l *lexer) word(c byte) kind {
 	case next == '\'' && (c == 'e' || c == 'E'):
 		l.pos++
 		return l.quote(true)
-	case next == '\'' && (c == 'b' || c == 'B' || c == 'x' || c == 'X' || c == 'n' || c == 'N'):
+	case next == '\'' && (c == 'n' || c == 'N'):
+		l.pos++
+		return l.quote(l.escapes)
+	case next == '\'' && (c == 'b' || c == 'B' || c == 'x' || c == 'X'):
 		l.pos++
 		return l.quote(false)
 	case next == '&' && (c == 'u' || c == 'U') && l.at(2) == '\'':
@@ -195,6 +202,9 @@ func (l *lexer) dollar() kind {
 		return symbol
 	}
 	tag := l.in[l.pos : l.pos+n+1]
+	if bytes.ContainsFunc(tag, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return broken // two that differ may be one in another encoding
+	}
 	l.pos += len(tag)
 	i := bytes.Index(l.in[l.pos:], tag)
 	if i < 0 {

@@ -1,3 +1,8 @@
+//go:build !race
+
+// Nothing of this package is concurrent, and under the race detector the oracle
+// takes a minute to compile.
+
 package gate
 
 import (

@@ -165,10 +165,10 @@ func (p *reader) excerpt(t token) string {
 }
 
 // rewrite is the text with DEFAULT in place of the values in edits.
-func (p *reader) rewrite(sql []byte) []byte {
-	out := make([]byte, 0, len(sql)+len(p.edits)*len("DEFAULT"))
+func rewrite(sql []byte, edits []token) []byte {
+	out := make([]byte, 0, len(sql)+len(edits)*len("DEFAULT"))
 	at := 0
-	for _, e := range p.edits {
+	for _, e := range edits {
 		out = append(append(out, sql[at:e.from]...), "DEFAULT"...)
 		at = e.to
 	}

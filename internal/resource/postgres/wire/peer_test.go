@@ -223,7 +223,7 @@ func (p *peers) answer(conn net.Conn, l *login) error {
 }
 
 func (p *peers) dsn(options string) string {
-	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=orders %s", p.listener.Addr().(*net.TCPAddr).Port, grant, options) //nolint:errcheck // a TCP listener
+	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=orders %s", p.listener.Addr().(*net.TCPAddr).Port, grant, options)
 }
 
 // psql is what psql prints when it sends a long statement.
