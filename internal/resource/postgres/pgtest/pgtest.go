@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,14 +84,15 @@ func Bin() (string, error) {
 		return dir, nil
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres") // the pattern is sound
-	if path, err := exec.LookPath("postgres"); err == nil {
-		found = append([]string{path}, found...)
+	slices.Sort(found)
+	if len(found) > 0 {
+		return filepath.Dir(found[len(found)-1]), nil
 	}
-	if len(found) == 0 {
+	path, err := exec.LookPath("postgres")
+	if err != nil {
 		return "", errors.New("there is no PostgreSQL on this machine: run tools/setup")
 	}
-	slices.Sort(found)
-	return filepath.Dir(found[len(found)-1]), nil
+	return filepath.Dir(path), nil
 }
 
 // watch runs the server until its own standard input ends, and clears up. It
@@ -105,7 +107,29 @@ rm -rf "$2"`
 
 // Start starts a server of the caller's own, with further settings as in
 // postgresql.conf ("ssl = on").
-func Start(settings ...string) (s *Server, err error) {
+func Start(settings ...string) (*Server, error) {
+	return start(func(s *Server) error { return s.initialise(settings) })
+}
+
+// Standby starts a hot standby of s.
+func (s *Server) Standby() (*Server, error) {
+	return start(func(follower *Server) error {
+		cmd := exec.CommandContext(context.Background(), filepath.Join(s.Bin, "pg_basebackup"), "-D", filepath.Join(follower.Dir, "data"), "-R", "-X", "stream", "-c", "fast", "--no-sync",
+			"-h", s.Dir, "-p", strconv.Itoa(s.Port), "-U", Superuser)
+		if err := handOver(follower.Dir); err != nil {
+			return err
+		}
+		if err := unprivileged(cmd); err != nil {
+			return err
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("pg_basebackup: %w\n%s", err, out)
+		}
+		return follower.configure(fmt.Sprintf("port = %d", follower.Port), "unix_socket_directories = '"+follower.Dir+"'")
+	})
+}
+
+func start(prepare func(*Server) error) (s *Server, err error) {
 	bin, err := Bin()
 	if err != nil {
 		return nil, err
@@ -123,7 +147,7 @@ func Start(settings ...string) (s *Server, err error) {
 	if s.Port, err = freePort(); err != nil {
 		return nil, err
 	}
-	if err := s.initialise(settings); err != nil {
+	if err := prepare(s); err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(context.Background(), "sh", "-c", watch, "sh", bin, dir)
@@ -165,16 +189,19 @@ func (s *Server) initialise(settings []string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	own := append([]string{
+	return s.configure(append([]string{
 		"listen_addresses = '127.0.0.1'", fmt.Sprintf("port = %d", s.Port), "unix_socket_directories = '" + s.Dir + "'",
 		"fsync = off", "full_page_writes = off", "max_connections = 300", "max_prepared_transactions = 10", "shared_buffers = 64MB",
 		"timezone = 'UTC'", "log_min_messages = 'warning'",
-	}, settings...)
-	f, err := os.OpenFile(filepath.Join(data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	}, settings...)...)
+}
+
+func (s *Server) configure(settings ...string) error {
+	f, err := os.OpenFile(filepath.Join(s.Dir, "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString("\n" + strings.Join(own, "\n") + "\n")
+	_, err = f.WriteString("\n" + strings.Join(settings, "\n") + "\n")
 	return errors.Join(err, f.Close())
 }
 
@@ -191,6 +218,15 @@ func (s *Server) ready() error {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// Write puts a private file into the server's data folder.
+func (s *Server) Write(name string, content []byte) error {
+	path := filepath.Join(s.Dir, "data", name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return err
+	}
+	return handOver(path)
 }
 
 // Stop ends the server and removes its folder.
