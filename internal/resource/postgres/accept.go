@@ -144,6 +144,9 @@ func (g *Gateway) accept(c net.Conn) {
 		var s *session
 		g.isolate(c, func() { s = g.greet(c) })
 		if s == nil {
+			if begun := g.sessionOf(c); begun != nil { // greeting panicked
+				begun.abandon()
+			}
 			g.leave(c)
 			return
 		}
