@@ -59,7 +59,8 @@ type deskOptions struct {
 	plain  bool   // no TLS
 	more   string // lines of the postgres block
 	limits resource.Limits
-	target target   // in place of the connector
+	target target // in place of the connector
+	wrap   func(*connector) target
 	script []string // for the database
 	panics uint64   // that there will be
 }
@@ -118,8 +119,11 @@ resources:
 		deps.TLS, d.roots, d.ca = certificate(t)
 	}
 	use := target(d.c)
-	if o.target != nil {
+	switch {
+	case o.target != nil:
 		use = o.target
+	case o.wrap != nil:
+		use = o.wrap(d.c)
 	}
 	if d.gw, err = newGateway(deps, use, []byte("mock")); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/gateway"
 	"github.com/daypass/daypass/internal/live"
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/resource/postgres/wire"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -175,22 +177,20 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 // Invariant: A4
 func TestAnExtensionKeepsTheSession(t *testing.T) {
 	d := newDesk(t, deskOptions{})
-	target := d.world.grant(readOrders, time.Second)
-	if err := d.c.Provision(context.Background(), target); err != nil {
-		t.Fatal(err)
-	}
-	p := d.put(target, time.Second)
+	p := d.pass(readOrders, 4*time.Second)
+	first := d.now().Add(4 * time.Second)
 	c := d.connect(p)
-	if !d.index.Extend(p.id, d.now().Add(3*time.Second)) {
+	end := first.Add(2 * time.Second)
+	if !d.index.Extend(p.id, end) {
 		t.Fatal("not extended")
 	}
-	start := time.Now()
-	if _, err := c.Exec(context.Background(), "select pg_sleep(1.5)"); err != nil {
-		t.Fatal(err)
+	time.Sleep(time.Until(first) + 500*time.Millisecond)
+	if got := answer(c, "select 1"); got != "1" {
+		t.Fatal(got)
 	}
 	_, err := c.Exec(context.Background(), "select pg_sleep(60)")
-	if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "57P01" || time.Since(start) < 2500*time.Millisecond {
-		t.Errorf("%v after %v", err, time.Since(start))
+	if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "57P01" || time.Since(end) < 0 || time.Since(end) > endBound {
+		t.Errorf("%v, %v after the end", err, time.Since(end))
 	}
 }
 
@@ -236,6 +236,83 @@ func TestEndsOfOneSession(t *testing.T) {
 	}
 }
 
+// cutting is a connector of which it is known whom it has cut.
+type cutting struct {
+	*connector
+	roles chan string
+}
+
+func (c cutting) cut(r *policy.Resource, role string) <-chan error {
+	c.roles <- role
+	return c.connector.cut(r, role)
+}
+
+// The end of a grant locks its role out; the end of one session does not.
+//
+// Invariant: A2
+// Attack: PG-17
+func TestTheEndOfAGrantCutsItsRole(t *testing.T) {
+	roles := make(chan string, 10)
+	d := newDesk(t, deskOptions{wrap: func(c *connector) target { return cutting{c, roles} }})
+	for _, reason := range []string{live.ReasonExpired, live.ReasonRevoked, live.ReasonReturned, live.ReasonPolicy} {
+		p := d.pass(readOrders, time.Hour)
+		killed := d.connect(p)
+		d.guard.Kill(d.guard.Sessions()[0].ID)
+		if got := answer(killed, "select 1"); got != "57P01" {
+			t.Fatalf("a session that was killed: %s", got)
+		}
+		if len(roles) != 0 {
+			t.Fatal("the end of a session cuts the role")
+		}
+		eventually(t, "it is gone", func() bool { return d.guard.Counts().Sessions == 0 })
+		c := d.connect(p)
+		d.index.End(p.id, d.now(), reason)
+		if got := answer(c, "select 1"); got != "57P01" {
+			t.Errorf("%s: %s", reason, got)
+		}
+		if got := <-roles; got != roleOf(p.id) {
+			t.Errorf("%s: cut %s", reason, got)
+		}
+		eventually(t, "it is over", func() bool { return d.guard.Counts().Sessions == 0 })
+		eventually(t, "the role is locked out", func() bool {
+			return d.value("select rolcanlogin from pg_roles where rolname = '"+roleOf(p.id)+"'") == "f"
+		})
+	}
+}
+
+// Nothing begins to go out after the end, either way.
+//
+// Invariant: A1, A4
+func TestNothingIsForwardedAfterTheEnd(t *testing.T) {
+	s := alone(t)
+	near, far := net.Pipe()
+	defer far.Close()
+	client, server := &pieces{check: func() {}}, &pieces{check: func() {}}
+	s.raw, s.client = near, client
+	s.server = &pgconn.HijackedConn{Conn: server}
+	if err := s.toServer([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.toClient([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	s.server = nil // so that stop leaves it open
+	s.stop(nil)
+	s.server = &pgconn.HijackedConn{Conn: server}
+	if err := s.toServer([]byte("y")); !errors.Is(err, errStopped) {
+		t.Errorf("to the server: %v", err)
+	}
+	if err := s.toClient([]byte("y")); !errors.Is(err, errStopped) {
+		t.Errorf("to the client: %v", err)
+	}
+	if _, err := s.deliver(wire.Servers(), message('N', "\x00"), 0, false); !errors.Is(err, errStopped) {
+		t.Errorf("from the server: %v", err)
+	}
+	if client.written.String() != "x" || server.written.String() != "x" {
+		t.Errorf("%q %q", client.written.String(), server.written.String())
+	}
+}
+
 func TestAnIdleSessionIsToldAMinuteBefore(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, time.Hour)
@@ -273,7 +350,12 @@ func TestAnIdleSessionIsToldAMinuteBefore(t *testing.T) {
 	if got := answer(c, "select 2"); got != "2" || len(notices) != 0 {
 		t.Errorf("%s, %d notices", got, len(notices))
 	}
-	go func() { _, _ = c.Exec(context.Background(), "select pg_sleep(1)") }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = c.Exec(context.Background(), "select pg_sleep(1)")
+	}()
+	defer func() { <-done }()
 	eventually(t, "it is busy", func() bool { _, idle := s.ops.idle(); return !idle })
 	d.skew.Store(int64(2*time.Hour - 30*time.Second - time.Minute))
 	if next := s.warn(); next != again {
