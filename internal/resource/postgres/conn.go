@@ -51,6 +51,24 @@ func (c conn) query(ctx context.Context, sql string, args ...string) ([][]string
 	return out, nil
 }
 
+// database is the one that c is connected to, which stays the same.
+func (c conn) database(ctx context.Context) (name string, oid uint32, err error) {
+	type key struct {
+		name string
+		oid  uint32
+	}
+	if known, ok := c.CustomData()["database"].(key); ok {
+		return known.name, known.oid, nil
+	}
+	row, err := c.one(ctx, "select datname, oid from pg_database where datname = current_database()")
+	if err != nil {
+		return "", 0, err
+	}
+	k := key{row[0], oidOf(row[1])}
+	c.CustomData()["database"] = k
+	return k.name, k.oid, nil
+}
+
 // one returns the only row of a query.
 func (c conn) one(ctx context.Context, sql string, args ...string) ([]string, error) {
 	rows, err := c.query(ctx, sql, args...)

@@ -52,11 +52,10 @@ where a.attnum > 0 and not a.attisdropped and n.nspname || '.' || c.relname = an
 // a *policy.Unfit.
 func (c *connector) resolve(ctx context.Context, on conn, s *Scope) (found, error) {
 	f := found{Tables: map[string]uint32{}}
-	row, err := on.one(ctx, "select datname, oid from pg_database where datname = current_database()")
-	if err != nil {
+	var err error
+	if f.Database, f.OID, err = on.database(ctx); err != nil {
 		return f, err
 	}
-	f.Database, f.OID = row[0], oidOf(row[1])
 	if want := s.fields.Database; want != "" && want != f.Database {
 		return f, &policy.Unfit{Field: "database", Message: "This resource is the database " + f.Database + ", not " + want + "."}
 	}

@@ -21,16 +21,29 @@ func (c *connector) remove(ctx context.Context, r *policy.Resource, role string)
 		return err
 	}
 	c.finish(role, true)
-	var oid string
-	err = s.with(ctx, func(on conn) error {
-		rows, err := on.query(ctx, "select oid from pg_roles where rolname = $1", role)
-		if len(rows) > 0 {
-			oid = rows[0][0]
+	follower := c.standby(config)
+	oid, used, err := s.usedSince(ctx, role)
+	switch {
+	case err != nil:
+		return fmt.Errorf("looking for %s: %w", role, err)
+	case oid == "":
+		return nil
+	case !used && follower == nil:
+		// Most grants end long after their last session: nothing to end, and
+		// nothing left behind.
+		err := patiently(ctx, func() error {
+			err := s.dropRole(ctx, role, oid)
+			if used = state(err) == dependent; used {
+				return nil // it was used in this very moment
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("dropping %s: %w", role, err)
 		}
-		return err
-	})
-	if err != nil || oid == "" {
-		return err
+		if !used {
+			return nil
+		}
 	}
 	select {
 	case err := <-c.cut(r, role):
@@ -43,7 +56,7 @@ func (c *connector) remove(ctx context.Context, r *policy.Resource, role string)
 	if err := s.gone(ctx, oid); err != nil {
 		return fmt.Errorf("ending the sessions of %s: %w", role, err)
 	}
-	if follower := c.standby(config); follower != nil {
+	if follower != nil {
 		if err := follower.gone(ctx, oid); err != nil {
 			return fmt.Errorf("ending the sessions of %s on the standby: %w", role, err)
 		}
@@ -121,11 +134,36 @@ func (s *server) drop(ctx context.Context, role, oid string) error {
 			return err
 		}
 	}
-	// Who had proven the password in the instant before the door was shut may
-	// have come in since: such a session has a role that is no more.
-	return s.with(ctx, func(on conn) error {
-		return on.transact(ctx, "DROP ROLE IF EXISTS "+ident(role), fmt.Sprintf(strayersSQL, oid))
+	return s.dropRole(ctx, role, oid)
+}
+
+// dropRole drops a role. Who had proven the password in the instant before may
+// have come in since: such a session has a role that is no more, and is ended.
+func (s *server) dropRole(ctx context.Context, role, oid string) error {
+	err := s.with(ctx, func(on conn) error { return on.transact(ctx, "DROP ROLE IF EXISTS "+ident(role)) })
+	if err != nil {
+		return err
+	}
+	return s.gone(ctx, oid)
+}
+
+const usedSQL = `
+select r.oid, exists (select 1 from pg_stat_activity where usesysid = r.oid)
+  or exists (select 1 from pg_shdepend where refclassid = 'pg_authid'::regclass and refobjid = r.oid)
+  or exists (select 1 from pg_prepared_xacts where owner = r.rolname)
+from pg_roles r where r.rolname = $1`
+
+// usedSince returns the OID of a role, "" when there is none, and whether it
+// has sessions or left something behind.
+func (s *server) usedSince(ctx context.Context, role string) (oid string, used bool, err error) {
+	err = s.with(ctx, func(on conn) error {
+		rows, err := on.query(ctx, usedSQL, role)
+		if len(rows) > 0 {
+			oid, used = rows[0][0], yes(rows[0][1])
+		}
+		return err
 	})
+	return oid, used, err
 }
 
 // in runs statements one by one in a database of the server.
