@@ -1,9 +1,14 @@
 //go:build !unix
 
-package pgtest
+package scratchpg
 
-import "os/exec"
+import (
+	"context"
+	"os/exec"
+)
 
 func unprivileged(*exec.Cmd) error { return nil }
 
 func handOver(string) error { return nil }
+
+func reachable(context.Context, string) error { return nil }
