@@ -19,7 +19,7 @@ var passes = []struct {
 	{Select, "SELECT * FROM public.orders WHERE note = 'it''s; LISTEN x' -- ; LISTEN x\n ; select 2"},
 	{Select, "/* a /* nested */ LISTEN x; */ select $$ ; LISTEN x; $$, $a$ $$ ; $a$, \"; LISTEN\" from t"},
 	{Select, `select e'\'; listen x; --', U&'d\0061t\+000061', U&"d\0061t"`},
-	{Select, `select 'C:\'`}, {Select, `select '\d+', 'Müller\x', n'\x'`}, {Select, "select e'\\u00fc\\''"}, {Select, "select $a$ é\n $a$, 'a' ~ '\\.'"},
+	{Select, "select e'a'\n'b\\'; listen x'"}, {Select, `select 'C:\'`}, {Select, `select '\d+', 'Müller\x', n'\x'`}, {Select, "select e'\\u00fc\\''"}, {Select, "select $a$ é\n $a$, 'a' ~ '\\.'"},
 	{Select, "with recursive a(x) as materialized (select 1 union all select x+1 from a) search depth first by x set o cycle x set c using p, b as not materialized (values (1)) select * from a, b"},
 	{Select, "(select 1) union (table t) order by 1 for update"},
 	{Select, "values (1), (2)"},

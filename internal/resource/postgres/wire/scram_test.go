@@ -202,11 +202,11 @@ func TestBadExchangesAreRefused(t *testing.T) {
 func FuzzScram(f *testing.F) {
 	f.Add("n,,n=,r=x", "c=biws,r=x,p=AAAA")
 	f.Add("p=tls-server-end-point,,n=,r=x", "c=,r=,p=")
+	v, err := credential.NewVerifier(credential.NewSecret("right"), grant)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, first, final string) {
-		v, err := credential.NewVerifier(credential.NewSecret("right"), grant)
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, mechanism := range []string{ScramPlain, ScramPlus} {
 			s := NewScram(credential.SaltOf(grant), []credential.Verifier{v}, make([]byte, 32))
 			challenge, err := s.First(mechanism, []byte(first))
