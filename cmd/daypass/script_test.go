@@ -65,7 +65,7 @@ func TestOperating(t *testing.T) { scripts(t, "operate", "offline") }
 // startDev starts `daypass dev` for one script, and ends it with the script.
 func startDev(env *testscript.Env) error {
 	out := &ready{line: make(chan []byte, 1)}
-	cmd := exec.Command("daypass", "dev", "-o", "json", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0")
+	cmd := exec.Command("daypass", "dev", "-o", "json", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--postgres", "off")
 	cmd.Stdout = out
 	var said bytes.Buffer
 	cmd.Stderr = &said

@@ -361,7 +361,7 @@ func freeAddr(t testing.TB) string {
 func (s *server) dev(more ...string) *server {
 	s.t.Helper()
 	d := &server{t: s.t, program: s.program, dir: s.dir, scheme: "http", log: &logged{}, exited: make(chan struct{}), http: s.http}
-	d.cmd = exec.Command(s.program, append([]string{"dev", "-o", "json", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0"}, more...)...)
+	d.cmd = exec.Command(s.program, append([]string{"dev", "-o", "json", "--listen", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--postgres", "off"}, more...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	if err := d.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -33,13 +33,17 @@ var cast = []principal{
 	{"agent:triage-bot", "owner: user:ana", "an agent of ana's"},
 }
 
-// catalogOf composes the catalog of the cast.
-func catalogOf(tokens map[string]string, upstream, keyFile string) []byte {
+// catalogOf composes the catalog of the cast; db may be nil.
+func catalogOf(tokens map[string]string, upstream, keyFile string, db *database) []byte {
 	var b strings.Builder
 	b.WriteString("# Who may ask for what, and who must agree.\nprincipals:\n")
 	for _, p := range cast {
 		sum := sha256.Sum256([]byte(tokens[p.id]))
 		fmt.Fprintf(&b, "  - {id: %s, %s, token_sha256: %q} # %s\n", p.id, p.more, hex.EncodeToString(sum[:]), p.what)
+	}
+	resource, rule := "", ""
+	if db != nil {
+		resource, rule = db.resource(), readRule
 	}
 	fmt.Fprintf(&b, `resources:
   - id: orders-api
@@ -51,7 +55,7 @@ func catalogOf(tokens map[string]string, upstream, keyFile string) []byte {
     roles:
       read: {methods: [GET, HEAD], paths: ["/v1/orders/**"]}
       refund: {methods: [GET, POST], paths: ["/v1/orders/**"]}
-policy:
+%spolicy:
   guardrails:
     - {name: production needs a reason, when: 'resource.labels.env == "prod"', require: {reason: true, max_duration: 1h}}
   rules:
@@ -60,13 +64,13 @@ policy:
       when: '"group:developers" in principal.groups && scope.methods.all(m, m in ["GET", "HEAD"])'
       approve: auto
       max_duration: 15m
-    - name: everything else takes two
+%s    - name: everything else takes two
       when: 'resource.labels.env == "prod"'
       approve: {stages: [{name: data, from: [group:dba], quorum: 1}, {name: owner, from: [resource.owners], quorum: 1}]}
       max_duration: 1h
       approve_within: 4h
       break_glass: {max_duration: 15m, notify: [group:security, resource.owners]}
-`, upstream, keyFile)
+`, upstream, keyFile, resource, rule)
 	return []byte(b.String())
 }
 

@@ -17,7 +17,11 @@ type Ready struct {
 
 // Ready tells where everything is.
 func (w *World) Ready() Ready {
-	return Ready{API: w.API(), Console: w.API(), Gateways: map[string]string{"http": "http://" + w.Gateway()}, Tokens: w.Tokens, Data: w.Data}
+	gateways := map[string]string{"http": "http://" + w.Gateway()}
+	if at := w.PostgresGateway(); at != "" {
+		gateways["postgres"] = at
+	}
+	return Ready{API: w.API(), Console: w.API(), Gateways: gateways, Tokens: w.Tokens, Data: w.Data}
 }
 
 // PrintReady tells it to a program or to a person.
@@ -26,27 +30,39 @@ func (w *World) PrintReady(out io.Writer, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(out).Encode(ready)
 	}
+	gateway := "(none: " + w.Without + ")"
+	if at := w.PostgresGateway(); at != "" {
+		gateway = at
+	}
 	fmt.Fprintf(out, `Daypass is running, for trying things: on loopback only, with tokens that are
 printed here. Its store is marked, and daypass serve refuses it.
 
   API           %s   (read it at %s/docs)
   HTTP gateway  http://orders-api.localhost:%s
+  PostgreSQL    %s
   data          %s
 
 Be somebody:
 
-`, ready.API, ready.API, port(w.Gateway()), ready.Data)
+`, ready.API, ready.API, port(w.Gateway()), gateway, ready.Data)
 	for _, p := range cast {
 		fmt.Fprintf(out, "  export DAYPASS_URL=%s DAYPASS_TOKEN=%s  # %s, %s\n", ready.API, w.Tokens[p.id], p.id, p.what)
 	}
-	_, err := fmt.Fprint(out, `
+	fmt.Fprint(out, `
 Then, as user:ana:
 
   daypass resources
   daypass request orders-api --role read --for 5m --reason "looking around"
   daypass connect orders-api -- /v1/orders
-
-Ctrl-C ends it.
 `)
+	if w.db != nil {
+		fmt.Fprint(out, `
+  daypass request orders-db --role read-orders --for 5m --reason "looking around"
+  daypass connect orders-db                             # psql: try orders, customers, an update
+  daypass connect orders-db -- -c 'select * from orders'
+  daypass credential orders-db --format dsn             # or jdbc, pgpass, psql
+`)
+	}
+	_, err := fmt.Fprint(out, "\nCtrl-C ends it.\n")
 	return err
 }

@@ -38,6 +38,17 @@ func (t *teller) types(who, format string, args ...any) {
 	fmt.Fprintf(t.out, "   %s %s\n", t.style("36", strings.TrimPrefix(who, "user:")+" $"), fmt.Sprintf(format, args...))
 }
 
+// shows is sees for lines.
+func (t *teller) shows(good bool, text string) {
+	for i, line := range strings.Split(text, "\n") {
+		if i == 0 {
+			t.sees(good, "%s", line)
+		} else {
+			t.say("    %s", line)
+		}
+	}
+}
+
 // sees shows what comes back.
 func (t *teller) sees(good bool, format string, args ...any) {
 	mark := t.style("32", "✓")

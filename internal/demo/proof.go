@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/daemon"
 )
@@ -29,7 +30,12 @@ func (s *story) proof(ctx context.Context) error {
 	if _, err := daemon.VerifyFile(path, daemon.VerifyOptions{}); err != nil {
 		return err
 	}
-	s.sees(true, "%d entries, with all that a check elsewhere needs", lines)
+	s.sees(true, "%d entries, with all that a check elsewhere needs", len(lines))
+	if s.db != nil {
+		if err := s.recorded(lines); err != nil {
+			return err
+		}
+	}
 	seq, err := falsify(path)
 	if err != nil {
 		return err
@@ -45,24 +51,54 @@ func (s *story) proof(ctx context.Context) error {
 	return nil
 }
 
+// recorded looks for what ana did in the database: each statement as it was
+// sent, with what came of it.
+func (s *story) recorded(all []api.Event) error {
+	found := map[string]int{}
+	for _, e := range all {
+		if e.Resource == nil || *e.Resource != "orders-db" {
+			continue
+		}
+		found[e.Type]++
+		var d struct {
+			SQL      string
+			SQLState string
+			Refused  string
+			Rows     int
+		}
+		if e.Type != audit.SessionQuery || json.Unmarshal(e.Details, &d) != nil {
+			continue
+		}
+		what := fmt.Sprintf("%d rows", d.Rows)
+		switch {
+		case d.Refused != "":
+			what = "refused by the gateway"
+		case d.SQLState != "":
+			what = "refused by PostgreSQL: " + d.SQLState
+		}
+		s.say("  entry %d, %s: %s (%s)", e.Seq, e.Actor, d.SQL, what)
+	}
+	return expect(found[audit.SessionStarted] >= 4 && found[audit.SessionQuery] >= 3 && found[audit.SessionEnded] >= 4, "the record has %v of the database", found)
+}
+
 // export writes what `daypass audit export` writes.
-func (s *story) export(ctx context.Context) (path string, lines int, err error) {
+func (s *story) export(ctx context.Context) (path string, lines []api.Event, err error) {
 	var b bytes.Buffer
 	for line, err := range s.as("user:ada").ExportAudit(ctx, 0) {
 		if err != nil {
-			return "", 0, err
+			return "", nil, err
 		}
 		b.Write(line.Raw)
 		b.WriteByte('\n')
-		lines++
+		lines = append(lines, line.Event)
 	}
 	cp, err := s.as("user:ada").AuditCheckpoint(ctx)
 	if err != nil {
-		return "", 0, err
+		return "", nil, err
 	}
 	end, err := audit.ExportEnd([]byte(cp.Checkpoint), cp.Key)
 	if err != nil {
-		return "", 0, err
+		return "", nil, err
 	}
 	b.Write(end)
 	b.WriteByte('\n')

@@ -12,10 +12,10 @@ import (
 
 // Story tells the whole of it and returns an error if anything went otherwise
 // than it should.
-func Story(ctx context.Context, out io.Writer, color bool) error {
+func Story(ctx context.Context, out io.Writer, color bool, o Options) error {
 	began := time.Now()
 	t := &teller{out: out, color: color, start: began}
-	w, err := Start(ctx, Options{})
+	w, err := Start(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func Story(ctx context.Context, out io.Writer, color bool) error {
 	s := &story{World: w, teller: t}
 	fmt.Fprintf(out, "%s\nA server, a service of orders behind its gateway, and some people: %s\n",
 		t.style("1", "Daypass: access that is asked for, decided, used, and ends by itself."), w.API())
-	for _, act := range []func(context.Context) error{s.denied, s.asks, s.cut, s.approvals, s.revoked, s.proof} {
+	for _, act := range []func(context.Context) error{s.denied, s.asks, s.cut, s.approvals, s.revoked, s.reads, s.proof} {
 		if err := act(ctx); err != nil {
 			return fmt.Errorf("act %d: %w", t.act, err)
 		}

@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/daemon"
+	"github.com/daypass/daypass/internal/scratchpg"
 )
 
 // World is the running cast: their service, their server, their tokens.
@@ -21,7 +23,10 @@ type World struct {
 	Tokens map[string]string // principal → API token
 	Data   string            // the server's data folder
 
+	Without string // why there is no database; "" when there is one
+
 	orders *orders
+	db     *database
 	daemon *daemon.Daemon
 	remove string // a temporary folder, "" when it is to stay
 }
@@ -32,7 +37,11 @@ type Options struct {
 	Folder  string // kept; a temporary folder is removed at the end
 	Listen  string // of the API
 	Gateway string // of the HTTP gateway
-	Log     *slog.Logger
+	// Postgres is the folder with PostgreSQL's programs, from which a throw-away
+	// server is started; "" for none. Without says why there is none.
+	Postgres        string
+	PostgresGateway string // of the PostgreSQL gateway
+	Log             *slog.Logger
 }
 
 // Start starts a world.
@@ -63,13 +72,25 @@ func Start(ctx context.Context, o Options) (w *World, err error) {
 	if w.orders, err = startOrders(key); err != nil {
 		return nil, err
 	}
+	gateways := fmt.Sprintf("gateways:\n  http: {listen: %q, domain: localhost}\n", or(o.Gateway, "127.0.0.1:0"))
+	if w.Without = scratchpg.ErrNone.Error(); o.Postgres != "" {
+		w.Without = ""
+		// What is wrong with it is for its owner to know; the rest goes without.
+		if w.db, err = startDatabase(ctx, o.Postgres, folder); err != nil {
+			w.Without = "PostgreSQL does not start here: " + firstLine(err)
+		}
+	}
+	if w.db != nil {
+		// libpq before 15 knows no addresses in certificates.
+		gateways += fmt.Sprintf("  postgres: {listen: %q, host: localhost}\n", or(o.PostgresGateway, "127.0.0.1:0"))
+	}
 	catalog := filepath.Join(folder, "catalog.yaml")
-	if err := os.WriteFile(catalog, catalogOf(w.Tokens, w.orders.url, keyFile), 0o600); err != nil {
+	if err := os.WriteFile(catalog, catalogOf(w.Tokens, w.orders.url, keyFile, w.db), 0o600); err != nil {
 		return nil, err
 	}
 	w.Data = filepath.Join(folder, "data")
 	server := filepath.Join(folder, "daypass.yaml")
-	text := fmt.Sprintf("listen: %q\ndata: ./data\ncatalog: ./catalog.yaml\ngateways:\n  http: {listen: %q, domain: localhost}\n", or(o.Listen, "127.0.0.1:0"), or(o.Gateway, "127.0.0.1:0"))
+	text := fmt.Sprintf("listen: %q\ndata: ./data\ncatalog: ./catalog.yaml\n%s", or(o.Listen, "127.0.0.1:0"), gateways)
 	if err := os.WriteFile(server, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -109,6 +130,15 @@ func (w *World) API() string { return w.daemon.URL() }
 // Gateway is the address of the HTTP gateway.
 func (w *World) Gateway() string { return w.daemon.GatewayAddr("http") }
 
+// PostgresGateway is the address of the PostgreSQL gateway, "" without a
+// database.
+func (w *World) PostgresGateway() string {
+	if w.db == nil {
+		return ""
+	}
+	return "localhost:" + port(w.daemon.GatewayAddr("postgres"))
+}
+
 // Failed delivers the error after which the world is over.
 func (w *World) Failed() <-chan error { return w.daemon.Failed() }
 
@@ -125,9 +155,17 @@ func (w *World) Close() {
 	if w.orders != nil {
 		w.orders.close()
 	}
+	if w.db != nil {
+		w.db.Stop()
+	}
 	if w.remove != "" {
 		_ = os.RemoveAll(w.remove)
 	}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 func or(s, otherwise string) string {
