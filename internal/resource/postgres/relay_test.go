@@ -400,6 +400,15 @@ func TestPgbench(t *testing.T) {
 	}
 }
 
+func TestPgDump(t *testing.T) {
+	d := newDesk(t, deskOptions{})
+	p := d.pass(readOrders, time.Hour)
+	out, err := exec.Command(filepath.Join(filepath.Dir(pgbench(t)), "pg_dump"), "-d", d.dsn(p.id, p.token), "-t", "public.orders", "--no-owner").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "CREATE TABLE public.orders") || strings.Count(string(out), "card ") < 1000 {
+		t.Errorf("%v %.2000s", err, out)
+	}
+}
+
 // pgbench is in the path, or among the programs of a server.
 func pgbench(t *testing.T) string {
 	t.Helper()
