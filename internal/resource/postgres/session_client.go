@@ -47,7 +47,7 @@ func (s *session) fromClient() error {
 // forward takes a chunk of the client's messages to the server. done says that
 // the client has taken its leave.
 func (s *session) forward(scan *wire.Scanner, chunk []byte) (done bool, err error) {
-	from := 0 // what of the chunk has not gone out yet begins here
+	from, end := 0, 0 // what of the chunk has been looked at, and has not gone out
 	for rest := chunk; len(rest) > 0 && !done; {
 		at := len(chunk) - len(rest)
 		part, next, err := scan.Next(rest)
@@ -55,7 +55,7 @@ func (s *session) forward(scan *wire.Scanner, chunk []byte) (done bool, err erro
 			return false, err
 		}
 		rest = next
-		end := len(chunk) - len(rest)
+		end = len(chunk) - len(rest)
 		out := part.Raw
 		if part.Count > 0 {
 			if s.ops.full() {
@@ -80,10 +80,8 @@ func (s *session) forward(scan *wire.Scanner, chunk []byte) (done bool, err erro
 		}
 		from = end
 	}
-	if err := s.toServer(chunk[from:]); err != nil {
-		return false, err
-	}
-	return done, nil
+	// What comes after a Terminate goes nowhere: nobody has looked at it.
+	return done, s.toServer(chunk[from:end])
 }
 
 // drain waits until the server has answered some of what is on its way: it may
@@ -182,7 +180,7 @@ func (s *session) admit(p *op, sql []byte, what string) ([]byte, error) {
 	checked, refusal := s.gate.Check(sql)
 	if p.refusal = refusal; p.refusal != nil {
 		p.text = textOf(sql)
-		return []byte(placeholder), nil
+		return []byte(placeholder), nil //nolint:nilerr // the server's error in its place says so
 	}
 	p.text = textOf(checked)
 	s.guard.Does(p.text.doing())

@@ -29,6 +29,8 @@ type pieces struct {
 	check    func()
 }
 
+func (p *pieces) SetReadDeadline(time.Time) error { return nil }
+
 func (p *pieces) Read(b []byte) (int, error) {
 	if len(p.left) == 0 {
 		return 0, io.EOF
