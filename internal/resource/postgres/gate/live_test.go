@@ -37,7 +37,7 @@ func TestNoSettingMakesAServerSeeMore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer session.Close(t.Context()) //nolint:errcheck // the test is over
+				defer session.Close(t.Context())
 				conn := session.PgConn()
 				for _, sql := range []string{"set standard_conforming_strings = " + conforming, "set client_encoding = " + encoding} {
 					if _, err := conn.Exec(t.Context(), sql).ReadAll(); err != nil {
