@@ -258,7 +258,9 @@ func TestReconcileSweepsAndMends(t *testing.T) {
 	}
 	w.run("alter role " + roleOf(kept.Grant.ID) + " password 'known' valid until 'infinity'; drop role " + roleOf(dropped.Grant.ID) +
 		"; do $$ declare g text; begin for g in select rolname from pg_roles where rolname ~ '^daypass_s_' loop execute format('alter role %I login password ''known''', g); end loop; end $$")
-	stands := func(_ context.Context, grant string) (bool, error) { return grant != orphan.Grant.ID, nil }
+	stands := func(_ context.Context, grant string) (bool, error) {
+		return grant == kept.Grant.ID || grant == dropped.Grant.ID, nil
+	}
 	said, err := w.c.Reconcile(t.Context(), []*policy.Resource{w.r, w.r}, stands)
 	if err != nil {
 		t.Fatal(err)

@@ -144,13 +144,15 @@ func TestCoversIsInclusion(t *testing.T) {
 		wide, narrow := drawScope.Draw(t, "wide"), drawScope.Draw(t, "narrow")
 		if rapid.Bool().Draw(t, "close") { // else almost nothing covers anything
 			f := narrow.fields
-			f.Tables, f.Schemas = nil, sorted(append(slices.Clone(wide.fields.Schemas), "a"))
-			for _, table := range narrow.fields.Tables {
-				if table[0] != 'a' && !slices.Contains(f.Schemas, table[:1]) {
-					f.Tables = append(f.Tables, table)
+			f.MaxRows, f.StatementTimeout, f.Columns = wide.fields.MaxRows, wide.fields.StatementTimeout, map[string][]string{}
+			for _, table := range f.Tables {
+				if columns := rapid.SampledFrom([][]string{nil, {"p"}, {"q"}, {"p", "q"}}).Draw(t, "columns"); columns != nil {
+					f.Columns[table] = columns
 				}
 			}
-			f.Columns = map[string][]string{}
+			if rapid.Bool().Draw(t, "schema") {
+				f.Tables, f.Columns, f.Schemas = nil, nil, []string{"a", "b"}
+			}
 			wide = &Scope{fields: f}
 		}
 		included := true
