@@ -16,9 +16,10 @@ import (
 
 	"github.com/daypass/daypass/internal/policy"
 	web "github.com/daypass/daypass/internal/resource/http"
+	pgkind "github.com/daypass/daypass/internal/resource/postgres"
 )
 
-var kinds = []policy.Kind{web.Kind{}}
+var kinds = []policy.Kind{web.Kind{}, pgkind.Kind{}}
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
