@@ -180,10 +180,13 @@ func (s *session) close() {
 	s.guard.Close(gateway.Stats{BytesIn: s.in.Load(), BytesOut: s.out.Load()})
 }
 
+// isOver reports whether nothing more may pass. It asks the clock too, so that
+// what hangs up may come late, and must be called without s.mu.
 func (s *session) isOver() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.over
+	over := s.over
+	s.mu.Unlock()
+	return over || s.guard.Over()
 }
 
 // toClient writes whole messages, or a part of one that is too long to be kept.
