@@ -270,8 +270,13 @@ func TestTheEndOfAGrantCutsItsRole(t *testing.T) {
 		if got := answer(c, "select 1"); got != "57P01" {
 			t.Errorf("%s: %s", reason, got)
 		}
-		if got := <-roles; got != roleOf(p.id) {
-			t.Errorf("%s: cut %s", reason, got)
+		select {
+		case got := <-roles:
+			if got != roleOf(p.id) {
+				t.Errorf("%s: cut %s", reason, got)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: the role was not cut", reason)
 		}
 		eventually(t, "it is over", func() bool { return d.guard.Counts().Sessions == 0 })
 		eventually(t, "the role is locked out", func() bool {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -367,20 +368,44 @@ func TestCancelRequests(t *testing.T) {
 	if got := <-done; got != "57014" {
 		t.Errorf("its own key: %q", got)
 	}
-	for range 200 {
-		_, _ = d.dial(first(80877102, string(binary.BigEndian.AppendUint32(nil, pid))+"abcd"))
-	}
-	done = sleep()
-	if err := c.PgConn().CancelRequest(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case got := <-done:
-		if got == "57014" {
-			t.Error("who guesses without end is heard")
+}
+
+// Attack: PG-10
+func TestGuessesOfCancelKeysAreBounded(t *testing.T) {
+	var c cancels
+	c.init()
+	one := &session{}
+	key := []byte(c.add(one, 4))
+	process := binary.BigEndian.Uint32(key)
+	peer, other := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
+	now := time.Now()
+	for i := range cancelBurst {
+		if c.find(process, []byte("abcd"), peer, now) != nil {
+			t.Fatalf("guess %d finds a session", i)
 		}
-	case <-time.After(patience):
-		t.Fatal("it sleeps on")
+	}
+	if c.find(process, key[4:], peer, now) != nil {
+		t.Error("who guesses without end is heard")
+	}
+	if c.find(process, key[4:], other, now) != one {
+		t.Error("others are not heard")
+	}
+	if c.find(process, key[4:], peer, now.Add(cancelEvery)) != one || c.find(process, key[4:], peer, now.Add(cancelEvery)) != nil {
+		t.Error("later there is not one more try")
+	}
+	c.remove(string(key))
+	if c.find(process, key[4:], other, now) != nil {
+		t.Error("a key outlives its session")
+	}
+	for i := range cancelPeers + 10 {
+		c.find(process, nil, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32), now)
+	}
+	if len(c.tries) > cancelPeers {
+		t.Errorf("%d addresses are remembered", len(c.tries))
+	}
+	c.find(process, nil, netip.MustParsePrefix("198.51.100.1/32"), now.Add(time.Minute))
+	if len(c.tries) != 1 {
+		t.Errorf("%d addresses are remembered for ever", len(c.tries))
 	}
 }
 
