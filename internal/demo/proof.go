@@ -61,10 +61,11 @@ func (s *story) recorded(all []api.Event) error {
 		}
 		found[e.Type]++
 		var d struct {
-			SQL      string
-			SQLState string
-			Refused  string
-			Rows     int
+			SQL        string
+			SQLState   string
+			Refused    string
+			Rows       int
+			Unfinished bool
 		}
 		if e.Type != audit.SessionQuery || json.Unmarshal(e.Details, &d) != nil {
 			continue
@@ -75,10 +76,12 @@ func (s *story) recorded(all []api.Event) error {
 			what = "refused by the gateway"
 		case d.SQLState != "":
 			what = "refused by PostgreSQL: " + d.SQLState
+		case d.Unfinished:
+			what = "cut with its session"
 		}
 		s.say("  entry %d, %s: %s (%s)", e.Seq, e.Actor, d.SQL, what)
 	}
-	return expect(found[audit.SessionStarted] >= 4 && found[audit.SessionQuery] >= 3 && found[audit.SessionEnded] >= 4, "the record has %v of the database", found)
+	return expect(found[audit.SessionStarted] >= 4 && found[audit.SessionQuery] == 4 && found[audit.SessionEnded] >= 4, "the record has %v of the database", found)
 }
 
 // export writes what `daypass audit export` writes.

@@ -53,7 +53,7 @@ func TestTheStoryWithADatabase(t *testing.T) {
 		"✗ ERROR:  42501: permission denied for table customers", "✗ ERROR:  42501: UPDATE is not allowed: this grant allows select",
 		"✗ FATAL:  57P01: terminating connection: the Daypass grant grt_", "HINT:  Ask again: daypass request orders-db --role read-orders",
 		"the backend is gone from pg_stat_activity, and the role from pg_roles", "✗ FATAL:  the Daypass grant grt_",
-		"user:ana: select * from customers (refused by PostgreSQL: 42501)", "user:ana: update orders set total = 0 (refused by the gateway)",
+		"user:ana: select * from customers (refused by PostgreSQL: 42501)", "user:ana: update orders set total = 0 (refused by the gateway)", "user:ana: select pg_sleep(60) (cut with its session)",
 	} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the story does not tell %q:\n%s", part, out)

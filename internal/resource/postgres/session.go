@@ -177,6 +177,7 @@ func (s *session) close() {
 	s.mu.Unlock()
 	s.g.cancels.remove(s.key)
 	s.g.budgets.release(s.budget)
+	s.unfinished()
 	s.guard.Close(gateway.Stats{BytesIn: s.in.Load(), BytesOut: s.out.Load()})
 }
 

@@ -212,9 +212,13 @@ func (o *ops) result(h *op, now time.Time) *op {
 func (o *ops) intended(portal string) *text {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	portal = cutName(portal)
+	return o.runs(cutName(portal), o.queue.n)
+}
+
+// runs is the text of an Execute that has n messages before it.
+func (o *ops) runs(portal string, n int) *text {
 	statement, found := "", false
-	for i := o.queue.n - 1; i >= 0; i-- {
+	for i := n - 1; i >= 0; i-- {
 		switch p := o.queue.at(i); {
 		case !found && p.kind == 'B' && p.name == portal:
 			statement, found = p.of, true

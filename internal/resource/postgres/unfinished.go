@@ -1,0 +1,54 @@
+package pgkind
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/daypass/daypass/internal/audit"
+)
+
+// unfinished puts on record what the client sent and the server had not
+// answered in full when the session ended: whoever reads nearly all of a result
+// and hangs up has read it all the same. It may have run in full, in part or
+// not at all.
+func (s *session) unfinished() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastCall)
+	defer cancel()
+	for _, p := range s.ops.unanswered() {
+		d, result := map[string]any{"unfinished": true, "rows": p.moved, "bytes": p.bytes}, audit.Allowed
+		d["duration_ms"] = float64(time.Since(p.at).Microseconds()) / 1000
+		maps.Copy(d, p.text.details())
+		if p.part > 0 {
+			d["part"] = p.part + 1 // of a query of several statements
+		}
+		if p.refusal != nil {
+			d["refused"], result = p.refusal.Message, audit.Denied
+		}
+		if s.guard.Note(ctx, audit.SessionQuery, result, "", d, false) != nil {
+			return // the recorder reports its own troubles
+		}
+	}
+}
+
+// unanswered are the statements that wait for an answer, with their texts.
+func (o *ops) unanswered() []op {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out []op
+	for i := range o.queue.n {
+		p := *o.queue.at(i)
+		switch {
+		case p.answered:
+			continue
+		case p.kind == 'E' && p.text == nil:
+			p.text = o.runs(p.name, i)
+		case p.kind != 'Q' && p.kind != 'E' && p.refusal == nil:
+			continue
+		}
+		if p.text != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
