@@ -271,8 +271,11 @@ func (a *app) showOutcome(r *api.Request) {
 }
 
 func nextUse(r *api.Request) string {
-	if r.Kind == "http" {
+	switch r.Kind {
+	case "http":
 		return fmt.Sprintf("daypass connect %s -- /PATH, or daypass credential %s", r.Grant.ID, r.Grant.ID)
+	case "postgres":
+		return fmt.Sprintf("daypass connect %s, or daypass credential %s --format dsn", r.Grant.ID, r.Grant.ID)
 	}
 	return "daypass credential " + r.Grant.ID
 }
