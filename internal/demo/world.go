@@ -47,9 +47,10 @@ type Options struct {
 // Start starts a world.
 func Start(ctx context.Context, o Options) (w *World, err error) {
 	w = &World{}
+	begun := w // what an error returns is nil
 	defer func() {
 		if err != nil {
-			w.Close()
+			begun.Close()
 		}
 	}()
 	folder := o.Folder
