@@ -6,7 +6,8 @@ import (
 )
 
 // Functions that everybody may call and that reach further than reading: other
-// sessions, outgoing messages, large objects, settings, transaction numbers.
+// sessions, outgoing messages, large objects, settings, transaction numbers, the
+// write-ahead log, the source of functions.
 var reaching = []string{
 	"pg_notify(text, text)", "lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)", "lo_open(oid, integer)", "lowrite(integer, bytea)", "lo_put(oid, bigint, bytea)", "lo_unlink(oid)",
 	"pg_advisory_lock(bigint)", "pg_advisory_lock(integer, integer)", "pg_advisory_lock_shared(bigint)", "pg_advisory_lock_shared(integer, integer)",
@@ -15,7 +16,28 @@ var reaching = []string{
 	"pg_try_advisory_xact_lock(bigint)", "pg_try_advisory_xact_lock(integer, integer)", "pg_try_advisory_xact_lock_shared(bigint)", "pg_try_advisory_xact_lock_shared(integer, integer)",
 	"set_config(text, text, boolean)", "query_to_xml(text, boolean, boolean, text)", "query_to_xmlschema(text, boolean, boolean, text)", "query_to_xml_and_xmlschema(text, boolean, boolean, text)",
 	"pg_terminate_backend(integer, bigint)", "pg_cancel_backend(integer)", "txid_current()", "pg_current_xact_id()", "pg_export_snapshot()", "ts_stat(text)", "ts_stat(text, text)",
+	"pg_logical_emit_message(boolean, text, text)", "pg_logical_emit_message(boolean, text, bytea)", "pg_get_functiondef(oid)", "pg_get_function_sqlbody(oid)",
 }
+
+// withheld are columns of the catalog in which secrets are found. Who selects
+// all columns of such a table fails from then on; psql, pg_dump and JDBC name
+// those that they need.
+var withheld = []struct {
+	table   string
+	columns []string
+	why     string
+}{
+	{"pg_roles", []string{"rolconfig"}, "Settings of roles often hold secrets, and this view shows them."},
+	{"pg_user", []string{"useconfig"}, "The same for the view of logins."},
+	{"pg_proc", []string{"prosrc", "probin", "prosqlbody"}, "The source of functions often holds secrets."},
+}
+
+// System columns are in none of the lists of columns, and are asked for by
+// pg_dump and other tools.
+const othersSQL = `
+select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+where a.attrelid = ('pg_catalog.' || $1)::regclass and a.attname <> all ($2::text[]) and (a.attnum > 0 or a.attname in ('tableoid', 'xmin')) and not a.attisdropped
+  and has_table_privilege('public', a.attrelid, 'SELECT')`
 
 // Who uses the database today: they get back what is taken from everybody.
 const usersSQL = `
@@ -64,7 +86,30 @@ func (b *planner) harden(ctx context.Context) error {
 	if yes(row[2]) {
 		move("Settings of roles and databases often hold secrets.", "SELECT", "ON pg_catalog.pg_db_role_setting")
 	}
+	if err := b.columns(ctx, to); err != nil {
+		return err
+	}
 	return b.surplus(ctx)
+}
+
+// columns takes single columns of the catalog from PUBLIC.
+func (b *planner) columns(ctx context.Context, to string) error {
+	both := ident(b.User)
+	if to != "" {
+		both += ", " + to
+	}
+	for _, w := range withheld {
+		row, err := b.on.one(ctx, othersSQL, w.table, array(w.columns))
+		if err != nil {
+			return err
+		}
+		if row[0] == "" {
+			continue
+		}
+		from := " ON pg_catalog." + w.table
+		b.step(w.why, "REVOKE SELECT"+from+" FROM PUBLIC", "GRANT SELECT ("+row[0]+")"+from+" TO PUBLIC", "GRANT SELECT"+from+" TO "+both)
+	}
+	return nil
 }
 
 func (b *planner) databases(ctx context.Context, move func(why, what, from string)) error {

@@ -48,7 +48,8 @@ func planned(t *testing.T, p Preparation) *Plan {
 func TestPrepared(t *testing.T) {
 	w, p := prepared(t)
 	app := w.pg.Connect(t, "app", "a", "shop")
-	works := map[string]string{"select count(*) from orders": "1000", "select app_fn()": "7", "select sd_secret()": "card 1", "do $$ begin perform 1; end $$": "", "create temp table t (a int); drop table t": "", "select total from reporting.daily": "7", "select pg_try_advisory_xact_lock(1)": "t", "select set_config('a.b', 'c', false)": "c"}
+	works := map[string]string{"select count(*) from orders": "1000", "select app_fn()": "7", "select sd_secret()": "card 1", "do $$ begin perform 1; end $$": "", "create temp table t (a int); drop table t": "", "select total from reporting.daily": "7", "select pg_try_advisory_xact_lock(1)": "t", "select set_config('a.b', 'c', false)": "c",
+		"select prosrc from pg_proc where proname = 'app_fn'": "select 7", "select count(rolconfig) from pg_roles where rolname = 'app'": "0"}
 	expect(t, app, works)
 
 	first := planned(t, p)
@@ -111,7 +112,9 @@ func preparedGrant(t *testing.T, w *world) {
 	expect(t, c, map[string]string{
 		"select sum(total)::int from orders": "500500", "select card from orders": "42501", "select total from reporting.daily": "7", "select total(7)": "7",
 		"select sd_secret()": "42501", "do $$ begin end $$": "42501", "create temp table t (a int)": "42501", "select pg_notify('a', 'b')": "42501", "select lo_creat(-1)": "42501",
-		"select setconfig from pg_db_role_setting": "42501", "show temp_file_limit": "1GB", "select daypass.grant_by_1('a', 'b', 1, 'c', '{}', false)": "42501",
+		"select setconfig from pg_db_role_setting": "42501", "select pg_logical_emit_message(true, 'a', 'b')": "42501",
+		"select rolconfig from pg_roles": "42501", "select useconfig from pg_user": "42501", "select prosrc from pg_proc": "42501", "select pg_get_functiondef('app_fn'::regproc)": "42501",
+		"select rolcanlogin from pg_roles where rolname = 'app'": "t", "select count(tableoid) + count(xmin) > 0 from pg_proc where proname = 'app_fn'": "t", "show temp_file_limit": "1GB", "select daypass.grant_by_1('a', 'b', 1, 'c', '{}', false)": "42501",
 	})
 	if c, err := w.pg.Try(roleOf(target.Grant.ID), w.c.password(target.Grant.ID), "other"); err == nil {
 		_ = c.Close(t.Context())
