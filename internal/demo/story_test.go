@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -59,21 +58,6 @@ func TestTheStoryWithADatabase(t *testing.T) {
 		if !strings.Contains(out, part) {
 			t.Errorf("the story does not tell %q:\n%s", part, out)
 		}
-	}
-}
-
-// What had begun is cleared up when the rest cannot begin.
-func TestAWorldThatCannotBegin(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	if _, err := Start(t.Context(), Options{Listen: "nowhere"}); err == nil {
-		t.Error("it listens nowhere")
-	}
-	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) != 0 {
-		t.Errorf("it left %v behind, %v", left, err)
-	}
-	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "not there"))
-	if _, err := Start(t.Context(), Options{}); err == nil || !strings.HasPrefix(err.Error(), "making a temporary folder: ") {
-		t.Errorf("without a place for its folder: %v", err)
 	}
 }
 

@@ -47,10 +47,9 @@ type Options struct {
 // Start starts a world.
 func Start(ctx context.Context, o Options) (w *World, err error) {
 	w = &World{}
-	begun := w // what an error returns is nil
 	defer func() {
 		if err != nil {
-			begun.Close()
+			w.Close()
 		}
 	}()
 	folder := o.Folder

@@ -63,11 +63,16 @@ type deskOptions struct {
 	wrap   func(*connector) target
 	script []string // for the database
 	panics uint64   // that there will be
+	world  *world   // in place of a new one
+	user   string   // the login of world
 }
 
 func newDesk(t *testing.T, o deskOptions) *desk {
 	t.Helper()
-	d := &desk{world: newWorld(t, o.more, o.script...), rec: &record{}, verifiers: map[string][]credential.Verifier{}, found: map[string]json.RawMessage{}}
+	if o.world == nil {
+		o.world, o.user = newWorld(t, o.more, o.script...), pgtest.Superuser
+	}
+	d := &desk{world: o.world, rec: &record{}, verifiers: map[string][]credential.Verifier{}, found: map[string]json.RawMessage{}}
 	d.world.now = func() time.Time { return time.Now().Add(time.Duration(d.skew.Load())).UTC() }
 	d.index = live.New(d.world.now)
 	d.guard = gateway.New(d.index, d.rec, d.world.now, false)
@@ -85,7 +90,7 @@ resources:
       %s
     roles:
       read: %s
-`, d.pg.Upstream(d.database), pgtest.Superuser, pgtest.Superuser, o.more, readOrders), []policy.Kind{Kind{}})
+`, d.pg.Upstream(d.database), o.user, o.user, o.more, readOrders), []policy.Kind{Kind{}})
 	if err != nil {
 		t.Fatal(err)
 	}
