@@ -129,7 +129,11 @@ func (f *flow) isCut() bool {
 	f.mu.Lock()
 	cut := f.cutOff
 	f.mu.Unlock()
-	return cut || f.session.Over()
+	if !cut && f.session.Over() {
+		f.cut() // what runs at the end may be a moment behind
+		return true
+	}
+	return cut
 }
 
 // uses notes the connection that carries the request to the upstream.

@@ -187,7 +187,13 @@ func (s *session) isOver() bool {
 	s.mu.Lock()
 	over := s.over
 	s.mu.Unlock()
-	return over || s.guard.Over()
+	if !over && s.guard.Over() {
+		// What runs at the end may be a moment behind, and whoever asks here stops
+		// with nothing to tell the client.
+		s.stop(s.epitaph(s.guard.EndReason()))
+		return true
+	}
+	return over
 }
 
 // toClient writes whole messages, or a part of one that is too long to be kept.
