@@ -97,6 +97,7 @@ Written by TestAttempts; change the attempts there, and write this page with
 
 A client at the gateway holds a grant of %[1]sSELECT%[1]s on %[1]spublic.orders%[1]s and tries %[2]d ways to get, change, hold or leave more than that, on a PostgreSQL with functions of their owner's
 rights, a view for everybody, %[1]sdblink%[1]s, %[1]spostgres_fdw%[1]s, %[1]sfile_fdw%[1]s, %[1]spg_stat_statements%[1]s, secrets in settings, and an application and another grant at work in it.
+What does not work as a simple query is tried in the extended protocol too.
 "Works" means that the effect was seen: a secret came back, a row or a setting had changed, a lock was held, a message arrived, something was left behind. That no error came does not count.
 All but one also succeed for a superuser without the gateway, so that what looks for them can see them; nobody reads a setting of another session.
 

@@ -77,6 +77,11 @@ func checkup(ctx context.Context, on conn, user string, out *[]Result) error {
 	say(e.Relations == 0, "revoke from PUBLIC what is not meant for everybody", "every grant also reaches %s%s", counted(e.Relations, "relation"), listed(e.RelationNames))
 	say(e.OwnerFunctions == 0, prepare, "every grant also reaches %s with the rights of its owner%s", counted(e.OwnerFunctions, "function"), listed(e.OwnerFunctionNames))
 	say(len(e.Languages) == 0, prepare, "every grant can write code in %s", counted(len(e.Languages), "language"))
+	shown, err := on.one(ctx, "select has_table_privilege('public', 'pg_catalog.pg_db_role_setting', 'SELECT') or has_column_privilege('public', 'pg_catalog.pg_roles', 'rolconfig', 'SELECT') or has_column_privilege('public', 'pg_catalog.pg_proc', 'prosrc', 'SELECT')")
+	if err != nil {
+		return err
+	}
+	say(!yes(shown[0]), prepare, "settings of roles and source of functions, which may hold secrets, are not for everybody")
 	say(!e.Temp, prepare, "temporary tables are for those alone who need them")
 	say(len(e.Connect) <= 1, prepare, "every grant can connect to %s", counted(len(e.Connect), "database"))
 	return nil

@@ -2,6 +2,7 @@ package pgkind
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,10 @@ func TestPrepared(t *testing.T) {
 	}
 	if got := answerAs(w, "postgres", "select count(*) from pg_roles where rolname ~ '^daypass'"); got != "0" {
 		t.Fatal("looking changed something")
+	}
+	before, err := Checkup(t.Context(), w.pg.Upstream("shop"), pgtest.Superuser, config.Secret{Env: "DAYPASS_TEST_DBA"})
+	if err != nil || !slices.ContainsFunc(before, func(r Result) bool { return strings.Contains(r.What, "source of functions") && !r.OK }) {
+		t.Errorf("%+v %v", before, err)
 	}
 	if err := first.Apply(t.Context()); err != nil {
 		t.Fatal(err)
