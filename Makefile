@@ -15,10 +15,10 @@ FUZZTIME  ?= 5s
 # One static binary, the same bytes from the same source.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
 
-.PHONY: help demo dev build test setup ci lint race fuzz bench chaos faults mutate planted generate current release clean
+.PHONY: help demo dev build test setup ci lint race fuzz bench bench-postgres chaos faults mutate planted generate current release clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 build: ## Build bin/daypass
 	@$(BUILD) -o $(BIN) ./cmd/daypass
@@ -51,6 +51,10 @@ fuzz: ## Run every fuzz target for FUZZTIME
 bench: setup build ## Measure beside what it is compared with; writes docs/benchmarks.md
 	@$(GO) build -o bin/bench ./bench
 	@bin/bench -out docs/benchmarks.md $(BENCH)
+
+bench-postgres: setup build ## Measure the PostgreSQL gateway beside pgbouncer
+	@$(GO) build -o bin/bench ./bench
+	@bin/bench -only postgres $(BENCH)
 
 chaos: ## Kill a server at every point, 25 times each; SEED=… POINT=… repeats one
 	@SEED=$(SEED) POINT=$(POINT) tools/chaos

@@ -27,10 +27,14 @@ const bareCommand = "bare"
 //	bare answer FILE   the file, whatever is asked: headers, an empty line, a body
 //	bare proxy URL     httputil.ReverseProxy alone
 //	bare stream EVERY  a piece every so often, for ever
+//	bare relay ADDR    bytes to and from there, with io.Copy
 func bare(args []string) int {
 	if len(args) != 2 {
-		fmt.Fprintln(os.Stderr, "bare: answer FILE, proxy URL, or stream EVERY")
+		fmt.Fprintln(os.Stderr, "bare: answer FILE, proxy URL, stream EVERY, or relay ADDR")
 		return 2
+	}
+	if args[0] == "relay" {
+		return relaying(args[1])
 	}
 	var handler http.Handler
 	switch args[0] {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +41,7 @@ func (b *bench) cycles(ctx context.Context) error {
 				}
 				*into = append(*into, rate)
 			}
-			rate, err := b.cycle(ctx, s, clients)
+			rate, err := b.cycle(ctx, s, clients, "res-")
 			if err != nil {
 				return err
 			}
@@ -58,8 +60,9 @@ func (b *bench) cycles(ctx context.Context) error {
 	return nil
 }
 
-// cycle runs so many clients for one round.
-func (b *bench) cycle(ctx context.Context, s *server, clients int) (float64, error) {
+// cycle runs so many clients for one round, on the resource of that name, or on
+// several where it ends in a dash.
+func (b *bench) cycle(ctx context.Context, s *server, clients int, resource string) (float64, error) {
 	client := newClient()
 	defer client.CloseIdleConnections()
 	var group sync.WaitGroup
@@ -68,8 +71,12 @@ func (b *bench) cycle(ctx context.Context, s *server, clients int) (float64, err
 	began := time.Now()
 	for i := range clients {
 		group.Go(func() {
+			on := resource
+			if strings.HasSuffix(on, "-") {
+				on += strconv.Itoa(i % few)
+			}
 			for who := fmt.Sprintf("user:u%d", i%100); time.Since(began) < b.scale.round && ctx.Err() == nil; n.Add(1) {
-				if _, _, err := s.grant(ctx, client, who, fmt.Sprintf("res-%d", i%few), map[string]any{"duration": "1m"}); err != nil {
+				if _, _, err := s.grant(ctx, client, who, on, map[string]any{"duration": "1m"}); err != nil {
 					errs <- err
 					return
 				}

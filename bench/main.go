@@ -63,6 +63,7 @@ var parts = []part{
 	{"proxy", (*bench).proxying},
 	{"streams", (*bench).cutting},
 	{"sweep", (*bench).sweeping},
+	{"postgres", (*bench).databases},
 	{"peers", (*bench).peers},
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,6 +61,7 @@ func (a *app) showContent(s *screen, r *api.Request) {
 		s.printf("%s asks for %s\n", paint(bold, who), asked(r))
 	}
 	s.field("scope", "%s", string(r.Scope))
+	a.showTarget(s, r.Target)
 	if r.Extends != "" {
 		s.field("extends", "%s", r.Extends)
 	}
@@ -74,6 +76,17 @@ func (a *app) showContent(s *screen, r *api.Request) {
 	}
 	for _, name := range r.Erased {
 		s.field(name, "%s", paint(grey, "(erased)"))
+	}
+}
+
+// showTarget says how far a scope reaches in its target, where the kind has
+// looked there.
+func (a *app) showTarget(s *screen, target json.RawMessage) {
+	var found struct {
+		Summary string `json:"summary"`
+	}
+	if json.Unmarshal(target, &found) == nil && found.Summary != "" {
+		s.field("reaches", "%s", found.Summary)
 	}
 }
 

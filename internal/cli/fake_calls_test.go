@@ -47,6 +47,9 @@ func (f *fakeAPI) submit(w http.ResponseWriter, r *http.Request, who caller) {
 		if refusal != "" {
 			d = api.Decision{Decision: "refused", Code: "denied_by_guardrail", Explanation: refusal, Stages: []api.Stage{}}
 		}
+		if strings.HasSuffix(in.Resource, "-db") {
+			d.Target = json.RawMessage(`{"summary":"Asked for 1 table; effectively 2 relations."}`)
+		}
 		reply(w, 200, d)
 		return
 	}
@@ -65,7 +68,7 @@ func (f *fakeAPI) create(w http.ResponseWriter, who caller, r *api.Request, auto
 	r.ID, r.Revision, r.ContentHash = newID("req_"), 1, "sha256:"+newID("")
 	r.State, r.Requester, r.Kind = "pending", who.ID, "http"
 	if strings.HasSuffix(r.Resource, "-db") {
-		r.Kind = "postgres"
+		r.Kind, r.Target = "postgres", json.RawMessage(`{"oid":7,"summary":"Asked for 1 table; effectively 2 relations."}`)
 	}
 	r.CreatedAt, r.ApproveBy = in(0), in(4*time.Hour)
 	r.Reviews, r.Stages = []api.Review{}, []api.Stage{}

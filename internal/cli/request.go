@@ -183,6 +183,7 @@ func (a *app) dryRun(ctx context.Context, c *client.Client, body api.SubmitReque
 		if d.Explanation != "" {
 			a.out.field("why", "%s", d.Explanation)
 		}
+		a.showTarget(a.out, d.Target)
 		for _, s := range d.Stages {
 			a.out.field("stage", "%s", stageText(s))
 		}

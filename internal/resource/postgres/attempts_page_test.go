@@ -33,7 +33,7 @@ var why = map[string]string{
 	"transaction numbers used up without DO":                                   "By `txid_current()` or `pg_logical_emit_message()`, one for each statement. `prepare` takes them back.",
 	"two statements in one query":                                              "Each is looked at, and each is recorded: two that are allowed give nothing that one does not.",
 
-	"secret in a setting of the database":                         "`ALTER DATABASE … SET` is a setting of every session in it, those of grants too. Put secrets elsewhere, or at the role that needs them (`ALTER ROLE … SET`).",
+	"secret in a setting of the database":                         "`ALTER DATABASE … SET` is a setting of every session in it, those of grants too. `prepare` names it; a secret belongs to the role that needs it (`ALTER ROLE … SET`).",
 	"something left behind that belongs to the shared scope role": "`set_config('role', …)` reaches the role whose privileges the grant has, and no other. `prepare` takes it, and the making of large objects.",
 	"write-ahead log filled (pg_logical_emit_message)":            "Everybody may write messages into it. `prepare` takes the functions back.",
 }

@@ -23,6 +23,8 @@ type found struct {
 	Columns   map[string]map[string]int `json:"columns,omitempty"` // by table: the numbers of the columns that are named
 	Functions map[string]uint32         `json:"functions,omitempty"`
 	Effective effective                 `json:"effective"`
+	// Summary is a sentence of it, for who asks and who approves.
+	Summary string `json:"summary"`
 }
 
 func (f found) canonical() (json.RawMessage, error) {

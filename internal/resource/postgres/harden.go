@@ -170,6 +170,11 @@ func (b *planner) functions(ctx context.Context, move func(why, what, from strin
 	return nil
 }
 
+// Settings of the database that are an application's: those of PostgreSQL have no dot.
+const sharedSettingsSQL = `
+select distinct split_part(x, '=', 1) from pg_db_role_setting s, unnest(s.setconfig) x
+where s.setrole = 0 and s.setdatabase in (0, (select oid from pg_database where datname = current_database())) and split_part(x, '=', 1) like '%.%' order by 1`
+
 // surplus notes what only somebody who knows the database can decide.
 func (b *planner) surplus(ctx context.Context) error {
 	e, err := preview(ctx, b.on, found{})
@@ -179,5 +184,10 @@ func (b *planner) surplus(ctx context.Context) error {
 	if e.Relations > 0 {
 		b.note("Everybody may read or change %s: %s. Every grant can too. Revoke what is not meant for everybody.", counted(e.Relations, "relation"), strings.Join(e.RelationNames, ", "))
 	}
+	rows, err := b.on.query(ctx, sharedSettingsSQL)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	b.note("Every session in this database has the settings %s, sessions of grants too. If they are secrets, set them at the role that needs them: ALTER ROLE … IN DATABASE %s SET ….", strings.Join(column(rows), ", "), ident(b.plan.Database))
 	return nil
 }

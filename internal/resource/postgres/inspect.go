@@ -46,6 +46,7 @@ func (c *connector) Inspect(ctx context.Context, r *policy.Resource, scope polic
 			return err
 		}
 		f.Effective, err = preview(ctx, on, f)
+		f.Summary = f.Effective.over(f)
 		return err
 	})
 	if err != nil {
@@ -98,6 +99,42 @@ func (c *Config) bears(f found) error {
 			counted(len(f.Tables), "table"), counted(e.OwnerFunctions, "function"), strings.Join(e.OwnerFunctionNames, ", "), *c.functions)}
 	}
 	return nil
+}
+
+// over says how far a grant reaches beyond what was asked for.
+func (e effective) over(f found) string {
+	asked := counted(len(f.Tables), "table")
+	if n := len(f.Functions); n > 0 {
+		asked = counted(n, "function")
+		if len(f.Tables) > 0 {
+			asked = counted(len(f.Tables), "table") + " and " + asked
+		}
+	}
+	more := []string{counted(e.Relations, "relation")}
+	if len(e.RelationNames) > 0 {
+		more[0] += " (also " + some(e.RelationNames) + ")"
+	}
+	if e.OwnerFunctions > 0 {
+		more = append(more, counted(e.OwnerFunctions, "function")+" with the rights of its owner ("+some(e.OwnerFunctionNames)+")")
+	}
+	if e.RiskyFunctions > 0 {
+		more = append(more, counted(e.RiskyFunctions, "function")+" that can do more than read")
+	}
+	if len(e.Languages) > 0 {
+		more = append(more, "code in "+strings.Join(e.Languages, ", "))
+	}
+	if e.Temp {
+		more = append(more, "temporary tables")
+	}
+	return "Asked for " + asked + "; effectively " + strings.Join(more, ", ") + "."
+}
+
+// some are the first few of names.
+func some(names []string) string {
+	if len(names) > 5 {
+		return strings.Join(names[:5], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
 }
 
 func counted(n int, word string) string {

@@ -35,6 +35,10 @@ func TestInspectSaysWhatARoleWouldReach(t *testing.T) {
 		e.RiskyFunctions < 20 || !slices.Equal(e.Languages, []string{"plpgsql"}) || !slices.Contains(e.Connect, w.database) || !e.Temp {
 		t.Errorf("%+v", e)
 	}
+	if want := "Asked for 1 table; effectively 2 relations (also public.v_public), 1 function with the rights of its owner (public.sd_secret()), "; !strings.HasPrefix(f.Summary, want) ||
+		!strings.HasSuffix(f.Summary, " functions that can do more than read, code in plpgsql, temporary tables.") {
+		t.Errorf("in a sentence: %s", f.Summary)
+	}
 	// What it says is what a role then has.
 	c := w.login(w.provision(readOrders))
 	expect(t, c, map[string]string{"select n from v_public": "10", "select sd_secret()": "card 1", "select count(*) from customers": "42501"})
@@ -140,7 +144,7 @@ func TestScopesBecomePrivileges(t *testing.T) {
 		`{"actions":["select","update"],"tables":["public.orders"],"columns":{"public.orders":["id","total"]}}`: {
 			"update orders set total = 2 where id = 2": "", "update orders set card = ''": "42501", "update orders set total = 1 where card = 'x'": "42501", "insert into orders values (0)": "42501",
 		},
-		`{"actions":["delete","select"],"tables":["public.orders"]}`:                 {"delete from orders where id = -1": "", "truncate orders": "42501"},
+		`{"actions":["delete","select"],"tables":["public.orders"]}`:                 {"begin; delete from orders where id = 1000; rollback": "", "truncate orders": "42501"},
 		`{"actions":["select"],"schemas":["reporting"]}`:                             {"select total from reporting.daily": "7", "select count(*) from reporting.weekly": "0", "select 1 from orders": "42501", "create table reporting.x (a int)": "25006"},
 		`{"actions":["execute"],"functions":["public.total(int)"]}`:                  {"select total(7)": "7", "select 1 from orders": "42501"},
 		`{"actions":["select"],"tables":["public.orders"],"statement_timeout":"2s"}`: {"show statement_timeout": "2s"},

@@ -24,6 +24,7 @@ func prepared(t *testing.T) (*world, Preparation) {
 	w := &world{t: t, pg: pg, now: time.Now}
 	pg.Run(t, "postgres", "create role app_owner login password 'o'; create role app login password 'a'", "create database shop owner app_owner", "create database other")
 	w.database = "shop"
+	pg.Run(t, "postgres", "alter database shop set app.region_key = 'region secret'", "alter database shop set work_mem = '5MB'")
 	pg.Run(t, "shop", "set role app_owner;"+shop+leaky+`
 		create function app_fn() returns int language sql as 'select 7';
 		grant usage on schema reporting to app; grant select on all tables in schema public, reporting to app; create extension if not exists plpgsql;`)
@@ -55,7 +56,7 @@ func TestPrepared(t *testing.T) {
 
 	first := planned(t, p)
 	script := first.Script()
-	for _, want := range []string{`CREATE ROLE "daypass" LOGIN CREATEROLE`, "grant_by_", "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", "+daypass_grants", "public.v_public", `\password daypass`} {
+	for _, want := range []string{`CREATE ROLE "daypass" LOGIN CREATEROLE`, "grant_by_", "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", "+daypass_grants", "public.v_public", "has the settings app.region_key, ", `\password daypass`} {
 		if !strings.Contains(script, want) {
 			t.Errorf("the plan has no %q:\n%s", want, script)
 		}
