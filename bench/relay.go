@@ -11,7 +11,7 @@ import (
 
 // relaying copies bytes between whoever connects and addr until our input ends.
 func relaying(addr string) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // until the input ends
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bare:", err)
 		return 1
@@ -27,12 +27,12 @@ func relaying(addr string) int {
 			return 1
 		}
 		go func() {
-			defer from.Close()
+			defer func() { _ = from.Close() }()
 			to, err := net.Dial("tcp", addr) //nolint:noctx // as above
 			if err != nil {
 				return
 			}
-			defer to.Close()
+			defer func() { _ = to.Close() }()
 			go func() {
 				_, _ = io.Copy(to, from)
 				_ = to.Close()
