@@ -24,7 +24,7 @@ var (
 	kills  = flag.Int("kills", 10, "runs that are killed at a random instant")
 	seed   = flag.Uint64("seed", 0, "the first seed; 0 draws one")
 	point  = flag.String("point", "", "run only this point; `random` for a random instant")
-	side   = flag.Int("parallel", 3, "runs at the same time")
+	side   = flag.Int("parallel", 5, "runs at the same time")
 	places = flag.String("dir", "", "where the folders are made; in memory where there is /dev/shm")
 	built  = flag.String("program", "", "a server built with -tags failpoint; built when left out")
 	table  = flag.String("table", "", "write what was found to this file")
