@@ -160,7 +160,7 @@ func (b *bench) guarded(ctx context.Context, pg *scratchpg.Server) (*server, err
 	if err != nil {
 		return nil, err
 	}
-	of := fmt.Sprintf("resources:\n  - id: orders-db\n    kind: postgres\n    labels: {env: dev}\n    owners: [group:staff]\n    postgres: {upstream: %q, user: %s, password: {file: %q}, max_sessions: 64}\n    roles:\n      all: {actions: [select], tables: [public.pgbench_accounts]}\n",
+	of := fmt.Sprintf("resources:\n  - id: orders-db\n    kind: postgres\n    labels: {env: dev}\n    owners: [group:staff]\n    postgres: {upstream: %q, user: %s, password: {file: %q}, max_sessions: 64}\n    roles:\n      all: {actions: [select], tables: [public.pgbench_accounts, public.pgbench_branches]}\n",
 		pg.Upstream(benchDatabase), scratchpg.Superuser, w.path("postgres.password"))
 	config, err := w.read("daypass.yaml")
 	if err != nil {
