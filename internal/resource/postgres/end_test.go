@@ -392,7 +392,9 @@ func TestShutdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	eventually(t, "all are there", func() bool { return len(d.gw.all()) == 3 })
+	eventually(t, "all are there, and the statement runs", func() bool {
+		return len(d.gw.all()) == 3 && d.value("select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active' and usename = '"+roleOf(p.id)+"'") == "1"
+	})
 	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 	defer cancel()
 	start, done := time.Now(), make(chan error, 1)
