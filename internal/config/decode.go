@@ -246,9 +246,16 @@ func UnknownKey(e Entry, known []string) Error {
 // near reports whether a and b differ by at most two edits (half of the
 // word for short ones), whatever their case.
 func near(a, b string) bool {
+	return len(a) <= 64 && len(b) <= 64 && Distance(a, b) <= min(2, len(b)/2)
+}
+
+// Distance is how many edits of a byte make a into b, whatever their case: for
+// offering the name that somebody meant. It takes time in the product of their
+// lengths; of more than 128 bytes it is the sum of them.
+func Distance(a, b string) int {
 	a, b = strings.ToLower(a), strings.ToLower(b)
-	if len(a) > 64 || len(b) > 64 {
-		return false
+	if len(a) > 128 || len(b) > 128 {
+		return len(a) + len(b)
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -265,7 +272,7 @@ func near(a, b string) bool {
 			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
 		}
 	}
-	return row[len(b)] <= min(2, len(b)/2)
+	return row[len(b)]
 }
 
 func clip(s string) string {

@@ -41,7 +41,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &clientConn{Conn: conn, l: l, peer: peerOf(conn.RemoteAddr())}
+		c := &clientConn{Conn: conn, l: l, peer: resource.PeerOf(conn.RemoteAddr())}
 		if l.add(c) {
 			return c, nil
 		}
@@ -93,21 +93,6 @@ func (l *listener) abortLost() {
 	}
 }
 
-// peerOf groups addresses: one IPv6 customer has at least a /64.
-func peerOf(a net.Addr) netip.Prefix {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, _ := ip.Prefix(bits)
-	return p
-}
-
 // clientConn is a connection from a client, below TLS.
 type clientConn struct {
 	net.Conn
@@ -141,14 +126,8 @@ func (c *clientConn) CloseWrite() error { return closeWrite(c.Conn) }
 // drop what it has not sent yet: a reset, never something that could look like
 // a proper end.
 func (c *clientConn) abort() {
-	linger(c.Conn)
+	resource.DropUnsent(c.Conn)
 	_ = c.Close()
-}
-
-func linger(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
 }
 
 func closeWrite(c net.Conn) error {

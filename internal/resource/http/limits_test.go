@@ -86,7 +86,7 @@ func TestStrangersGetNoTimeToSendBodies(t *testing.T) {
 }
 
 func TestPeersAreGroupedByNetwork(t *testing.T) {
-	key := func(ip string) string { return peerOf(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}).String() }
+	key := func(ip string) string { return resource.PeerOf(&net.TCPAddr{IP: net.ParseIP(ip), Port: 1}).String() }
 	if key("2001:db8::1") != key("2001:db8::ffff:1") || key("2001:db8::1") == key("2001:db8:0:1::1") {
 		t.Error("IPv6 is not grouped by /64")
 	}

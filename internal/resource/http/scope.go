@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/daypass/daypass/internal/policy"
-	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/daypass/daypass/internal/resource"
 )
 
 const maxPaths = 64
@@ -55,27 +55,13 @@ func parseScope(raw []byte) (*Scope, error) {
 		Methods []string `json:"methods"`
 		Paths   []string `json:"paths"`
 	}
-	if err := jsonv2.Unmarshal(raw, &given, jsonv2.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("not a scope of an http resource, which reads {\"methods\": [\"GET\"], \"paths\": [\"/v1/orders/**\"]}: %w", plain(err))
+	if err := resource.DecodeScope(raw, &given); err != nil {
+		return nil, fmt.Errorf("not a scope of an http resource, which reads {\"methods\": [\"GET\"], \"paths\": [\"/v1/orders/**\"]}: %w", err)
 	}
 	if given == nil {
 		return nil, errors.New("a scope is an object with methods and paths")
 	}
 	return newScope(given.Methods, given.Paths)
-}
-
-// plain keeps what a JSON error says and drops the Go type it speaks of.
-func plain(err error) error {
-	if e, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
-		switch {
-		case errors.Is(e.Err, jsonv2.ErrUnknownName):
-			return fmt.Errorf("unknown field at %s", e.JSONPointer)
-		case e.JSONPointer != "":
-			return fmt.Errorf("wrong type at %s", e.JSONPointer)
-		}
-		return errors.New("wrong type")
-	}
-	return err
 }
 
 func newScope(names, paths []string) (*Scope, error) {

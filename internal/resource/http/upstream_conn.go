@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/daypass/daypass/internal/keepalive"
+	"github.com/daypass/daypass/internal/resource"
 )
 
 // upstreamConns are the connections to all upstreams: so many, and no more.
@@ -102,7 +103,7 @@ func (c *upstreamConn) Write(p []byte) (int, error) {
 func (c *upstreamConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 func (c *upstreamConn) abort() {
-	linger(c.Conn)
+	resource.DropUnsent(c.Conn)
 	_ = c.Close()
 }
 

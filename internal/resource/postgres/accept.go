@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/keepalive"
+	"github.com/daypass/daypass/internal/resource"
 )
 
 // visitors are the connections that are open, bounded in all and for each
@@ -27,7 +28,7 @@ func newVisitors(total, each int) *visitors {
 
 // enter reports whether there is room for c.
 func (v *visitors) enter(c net.Conn) bool {
-	peer := peerOf(c.RemoteAddr())
+	peer := resource.PeerOf(c.RemoteAddr())
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.conns) >= v.total || v.peers[peer] >= v.each {
@@ -66,27 +67,10 @@ func (v *visitors) abort(which func(net.Conn) bool) {
 	}
 }
 
-// peerOf groups addresses: one IPv6 customer has at least a /64.
-func peerOf(a net.Addr) netip.Prefix {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.Prefix{}
-	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	bits := 64
-	if ip.Is4() {
-		bits = 32
-	}
-	p, _ := ip.Prefix(bits)
-	return p
-}
-
 // abort ends a connection below TLS at once and has the kernel drop what it has
 // not sent: a reset, never something that could look like a proper end.
 func abort(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
+	resource.DropUnsent(c)
 	_ = c.Close()
 }
 

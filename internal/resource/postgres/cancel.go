@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/daypass/daypass/internal/resource"
 	"github.com/daypass/daypass/internal/resource/postgres/wire"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -112,7 +113,7 @@ func (c *cancels) sweep(now time.Time) {
 
 // cancel passes a cancel request on.
 func (g *Gateway) cancel(f wire.First, from net.Addr) {
-	if s := g.cancels.find(f.Process, f.Key, peerOf(from), time.Now()); s != nil && !s.isOver() {
+	if s := g.cancels.find(f.Process, f.Key, resource.PeerOf(from), time.Now()); s != nil && !s.isOver() {
 		s.cancelStatement()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/policy"
 )
 
@@ -39,7 +40,7 @@ func hint(name string, all []string) string {
 	}
 	var best []near
 	for _, one := range all {
-		d := distance(strings.ToLower(name), strings.ToLower(one))
+		d := config.Distance(name, one)
 		_, table, _ := strings.Cut(name, ".")
 		if _, other, ok := strings.Cut(one, "."); ok && other == table {
 			d = min(d, 1) // the same table in another schema
@@ -57,27 +58,4 @@ func hint(name string, all []string) string {
 		names = append(names, n.name)
 	}
 	return " Near it: " + strings.Join(names, ", ") + "."
-}
-
-// distance is how many edits make a into b.
-func distance(a, b string) int {
-	if len(a) > 128 || len(b) > 128 {
-		return len(a) + len(b)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/resource"
 	jsonv2 "github.com/go-json-experiment/json"
 )
 
@@ -86,27 +87,13 @@ func (Kind) ScopeType() reflect.Type { return reflect.TypeFor[Fields]() }
 
 func parseScope(raw []byte) (*Scope, error) {
 	var g *given
-	if err := jsonv2.Unmarshal(raw, &g, jsonv2.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("not a scope of a postgres resource, which reads {\"actions\": [\"select\"], \"tables\": [\"public.orders\"]}: %w", plain(err))
+	if err := resource.DecodeScope(raw, &g); err != nil {
+		return nil, fmt.Errorf("not a scope of a postgres resource, which reads {\"actions\": [\"select\"], \"tables\": [\"public.orders\"]}: %w", err)
 	}
 	if g == nil {
 		return nil, errors.New("a scope is an object with actions and tables")
 	}
 	return newScope(*g)
-}
-
-// plain keeps what a JSON error says and drops the Go type it speaks of.
-func plain(err error) error {
-	if e, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
-		switch {
-		case errors.Is(e.Err, jsonv2.ErrUnknownName):
-			return fmt.Errorf("unknown field at %s", e.JSONPointer)
-		case e.JSONPointer != "":
-			return fmt.Errorf("wrong type at %s", e.JSONPointer)
-		}
-		return errors.New("wrong type")
-	}
-	return err
 }
 
 func newScope(g given) (*Scope, error) {

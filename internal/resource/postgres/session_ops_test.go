@@ -142,9 +142,9 @@ func TestFifo(t *testing.T) {
 					next++
 				}
 			},
-			"pop": func(t *rapid.T) {
+			"pop": func(*rapid.T) {
 				if len(naive) == 0 {
-					t.Skip()
+					return
 				}
 				f.pop()
 				naive = naive[1:]
