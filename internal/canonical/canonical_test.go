@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/gowebpki/jcs"
 	"pgregory.net/rapid"
@@ -80,9 +79,6 @@ func TestIsOverRandomValues(t *testing.T) {
 func TestStringsAreAsJCSWritesThem(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.String().Draw(t, "s") + rapid.SampledFrom([]string{"", "\"\\\b\t\n\f\r\x00\x1f\x7f", "<>&\u2028", "é😀"}).Draw(t, "more")
-		if !utf8.ValidString(s) {
-			t.Skip()
-		}
 		raw, err := json.Marshal([]string{s})
 		if err != nil {
 			t.Fatal(err)
