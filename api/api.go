@@ -225,6 +225,29 @@ type Session struct {
 	Doing     string `json:"doing"`  // what it does, for a person to read
 	StartedAt Time   `json:"started_at"`
 	ExpiresAt Time   `json:"expires_at"`
+	// Of statements that are over, where the gateway knows of statements.
+	Statements int64 `json:"statements"`
+	Rows       int64 `json:"rows"`  // that went either way
+	Bytes      int64 `json:"bytes"` // of these
+}
+
+// SessionDetail is one live connection with its last statements.
+type SessionDetail struct {
+	Session
+	Recent []SessionStatement `json:"recent"` // at most 20, the oldest first
+}
+
+// SessionStatement is one statement of a session that is over.
+type SessionStatement struct {
+	N          int64   `json:"n"`          // which of the session's, from 1
+	At         Time    `json:"at"`         // when it was over
+	SQL        string  `json:"sql"`        // its beginning
+	SQLLength  int     `json:"sql_length"` // of the whole in bytes
+	Rows       int64   `json:"rows"`
+	Bytes      int64   `json:"bytes"`
+	DurationMS float64 `json:"duration_ms"`
+	SQLState   string  `json:"sqlstate,omitempty"` // of its error
+	Refused    bool    `json:"refused,omitempty"`  // the gateway did not let it through
 }
 
 // Token is an API token of a principal. Secret is set only when it is made.

@@ -69,6 +69,9 @@ type Entry struct {
 	// them as strings), and so are []byte and structs: nothing gets into the
 	// record by reflection alone.
 	Details map[string]any
+	// Statement stands for Details in an entry of a statement; nil in all others,
+	// and in what DecodeEntry returns.
+	Statement *Statement
 	// Cuts names the fields whose text was too long to keep: "actor",
 	// "resource", "scope", "details" …; the field itself is then empty. Encode
 	// cuts by itself; only DecodeEntry fills Cuts.

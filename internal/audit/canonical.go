@@ -58,7 +58,7 @@ func stringSize(s string) int {
 func appendText(b []byte, s string) []byte {
 	valid := utf8.ValidString(s)
 	switch {
-	case valid && stringSize(s) > MaxValue, !valid && 2*len(s) > MaxValue:
+	case valid && len(s) > MaxValue/6 && stringSize(s) > MaxValue, !valid && 2*len(s) > MaxValue:
 		return appendCut(b, cutText(s, valueHead))
 	case !valid:
 		return append(appendString(append(b, `{"$hex":`...), hex.EncodeToString([]byte(s))), '}')

@@ -31,6 +31,11 @@ func (e *Entry) fields() [8]field {
 // type *EntryError and mean that the caller built an entry that is none: hostile
 // content alone never causes one, whatever its bytes or length.
 func (e *Entry) Encode() ([]byte, error) {
+	return e.appendTo(make([]byte, 0, 768+len(e.Scope)))
+}
+
+// appendTo is Encode behind what b holds.
+func (e *Entry) appendTo(b []byte) ([]byte, error) {
 	if err := e.check(); err != nil {
 		return nil, err
 	}
@@ -51,7 +56,7 @@ func (e *Entry) Encode() ([]byte, error) {
 		}
 	}
 	actor, grant, onBehalfOf, request, resource, session, channel, ip := text[0], text[1], text[2], text[3], text[4], text[5], text[6], text[7]
-	scope := []byte("null")
+	scope := none
 	if len(e.Scope) > 0 {
 		var err error
 		if scope, err = canonicalJSON(e.Scope); err != nil {
@@ -59,17 +64,14 @@ func (e *Entry) Encode() ([]byte, error) {
 		}
 		if len(scope) > MaxValue {
 			cuts = cutInto(cuts, "scope", string(scope))
-			scope = []byte("null")
+			scope = none
 		}
 	}
-	details, err := e.details(cuts, hexes)
+	b = appendString(append(b, `{"actor":`...), actor)
+	b, err := e.appendDetails(append(b, `,"details":`...), cuts, hexes)
 	if err != nil {
 		return nil, err
 	}
-
-	b := make([]byte, 0, 768+len(scope)+len(details))
-	b = appendString(append(b, `{"actor":`...), actor)
-	b = append(append(b, `,"details":`...), details...)
 	b = appendNullable(b, `,"grant":`, grant)
 	b = appendString(append(b, `,"id":`...), e.ID)
 	b = appendNullable(b, `,"on_behalf_of":`, onBehalfOf)
@@ -91,6 +93,9 @@ func (e *Entry) Encode() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// none is what stands in place of a scope that there is not. It is only read.
+var none = []byte("null")
+
 func appendNullable(b []byte, key, text string) []byte {
 	b = append(b, key...)
 	if text == "" {
@@ -108,27 +113,41 @@ func cutInto(cuts map[string]Cut, name, text string) map[string]Cut {
 	return cuts
 }
 
-// details returns the encoded Details, with what was cut or is not UTF-8.
-func (e *Entry) details(cuts map[string]Cut, hexes map[string]string) ([]byte, error) {
-	body := []byte("{}")
-	if len(e.Details) > 0 {
-		var err error
-		if body, err = appendValue(nil, e.Details, 0); err != nil {
+// appendDetails appends the encoded Details, with what was cut or is not UTF-8.
+func (e *Entry) appendDetails(b []byte, cuts map[string]Cut, hexes map[string]string) ([]byte, error) {
+	var err error
+	details, from := e.Details, len(b)
+	if e.Statement != nil {
+		if b, err = e.Statement.appendTo(b); err != nil {
 			return nil, bad("details", "%v", err)
 		}
-		if len(body) > MaxDetails {
-			cuts = cutInto(cuts, "details", string(body))
-			body = []byte("{}")
+		if len(cuts) == 0 && len(hexes) == 0 && len(b)-from <= MaxDetails {
+			return b, nil
+		}
+		details, b = e.Statement.Details(), b[:from]
+	}
+	empty := len(details) == 0
+	if !empty {
+		if b, err = appendValue(b, details, 0); err != nil {
+			return nil, bad("details", "%v", err)
+		}
+		if empty = len(b)-from > MaxDetails; empty {
+			cuts = cutInto(cuts, "details", string(b[from:]))
+			b = b[:from]
 		}
 	}
 	if len(cuts) == 0 && len(hexes) == 0 {
-		return body, nil
+		if empty {
+			b = append(b, "{}"...)
+		}
+		return b, nil
 	}
+	b = b[:from]
 	// Both keys sort by their place among the escaped keys of the caller: a
 	// second pass over the members keeps the order canonical.
-	members := make([]member, 0, len(e.Details)+2)
-	if len(body) > 2 {
-		for k, v := range e.Details {
+	members := make([]member, 0, len(details)+2)
+	if !empty {
+		for k, v := range details {
 			key, _ := escapeKey(k) // did not fail above
 			members = append(members, member{key, v})
 		}
@@ -140,30 +159,29 @@ func (e *Entry) details(cuts map[string]Cut, hexes map[string]string) ([]byte, e
 		members = append(members, member{hexKey, hexes})
 	}
 	slices.SortFunc(members, func(x, y member) int { return compareUTF16(x.key, y.key) })
-	out := []byte{'{'}
+	b = append(b, '{')
 	for i, m := range members {
 		if i > 0 {
-			out = append(out, ',')
+			b = append(b, ',')
 		}
-		out = append(appendString(out, m.key), ':')
+		b = append(appendString(b, m.key), ':')
 		switch v := m.value.(type) {
 		case map[string]Cut:
 			if m.key == cutsKey {
-				out = appendCuts(out, v)
+				b = appendCuts(b, v)
 				continue
 			}
 		case map[string]string:
 			if m.key == hexKey {
-				out = appendHexes(out, v)
+				b = appendHexes(b, v)
 				continue
 			}
 		}
-		var err error
-		if out, err = appendValue(out, m.value, 1); err != nil {
+		if b, err = appendValue(b, m.value, 1); err != nil {
 			return nil, bad("details", "%v", err)
 		}
 	}
-	return append(out, '}'), nil
+	return append(b, '}'), nil
 }
 
 func appendCuts(b []byte, cuts map[string]Cut) []byte {
@@ -206,6 +224,8 @@ func (e *Entry) check() error {
 		return bad("actor", "is missing")
 	case e.Outcome != Allowed && e.Outcome != Denied && e.Outcome != Failed:
 		return bad("outcome", "%q is not allowed, denied or failed", clip(e.Outcome))
+	case e.Statement != nil && len(e.Details) > 0:
+		return bad("details", "are given twice: as a statement, and as a map")
 	case e.Reason.Digest != "" && (!strings.HasPrefix(e.Reason.Digest, "sha256:") || !isHex(e.Reason.Digest[7:], 64)):
 		return bad("reason", "is not a digest: personal text does not belong into the log")
 	}
@@ -215,7 +235,7 @@ func (e *Entry) check() error {
 		case "scope":
 			empty = len(e.Scope) == 0 || string(e.Scope) == "null"
 		case "details":
-			empty = len(e.Details) == 0
+			empty = len(e.Details) == 0 && e.Statement == nil
 		default:
 			for _, f := range e.fields() {
 				empty = empty || f.name == name && *f.value == ""

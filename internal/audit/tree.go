@@ -55,12 +55,15 @@ func Append(h Head, r tlog.HashReader, entries []*Entry) (*Addition, error) {
 		EntryHashes: make([]tlog.Hash, 0, len(entries)),
 	}
 	var batch edge
+	room := make([]byte, 0, min(len(entries), 1024)*1024) // for all of them; what does not fit gets more
 	for i, e := range entries {
 		e.Seq = h.Seq + 1 + int64(i)
-		b, err := e.Encode()
-		if err != nil {
+		from := len(room)
+		var err error
+		if room, err = e.appendTo(room); err != nil {
 			return nil, fmt.Errorf("encoding entry %d: %w", e.Seq, err)
 		}
+		b := room[from:len(room):len(room)]
 		hash := tlog.RecordHash(b)
 		_ = batch.add(hash, 0, nil) // fails only where it compares
 		a.Entries = append(a.Entries, b)

@@ -37,9 +37,9 @@ func (g *Guard) check(ctx context.Context, a Attempt) (*live.Grant, *Denial) {
 	if c.Credential.Used() {
 		return c.Grant, nil
 	}
-	e := entryOf(a, c.Grant, audit.AccessAllowed, audit.Allowed)
+	e := entryOf(&a, c.Grant, audit.AccessAllowed, audit.Allowed)
 	e.Details = withDoing(a)
-	if err := g.rec.Record(ctx, e, c.Grant.Principal, true); err != nil {
+	if err := g.rec.Record(ctx, &e, c.Grant.Principal, true); err != nil {
 		return nil, &Denial{Status: Unavailable, Why: WhyNotRecorded, Grant: c.Grant, Err: fmt.Errorf("recording access: %w", err)}
 	}
 	c.Credential.MarkUsed()

@@ -90,6 +90,7 @@ type Attempt struct {
 	IP          string // the client's address, without port
 	Doing       string // what it wants, for a person to read; never a value of a parameter
 	Details     map[string]any
+	via         string // the channel, once it was asked for
 	// Allow says whether the grant's scope covers the attempt. Its error is
 	// shown to the client. nil allows nothing.
 	Allow func(*live.Grant) error

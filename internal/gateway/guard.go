@@ -71,12 +71,13 @@ func (g *Guard) open(ctx context.Context, a Attempt) (*Session, *Denial) {
 		return nil, g.deny(ctx, a, c, "", &Denial{Status: Forbidden, Why: WhyScope, Reason: err.Error(), Grant: c.Grant})
 	}
 
+	_ = a.channel() // composed once for all its entries
 	s := newSession(g, a, c)
 	e := s.entry("access.allowed", audit.Allowed)
 	e.Details = withDoing(a)
 	failpoint.Hit("gateway.record.before")
 	durable := g.strict || !c.Credential.Used()
-	if err := g.rec.Record(ctx, e, c.Grant.Principal, durable); err != nil {
+	if err := g.rec.Record(ctx, &e, c.Grant.Principal, durable); err != nil {
 		return nil, &Denial{Status: Unavailable, Why: WhyNotRecorded, Grant: c.Grant, Err: fmt.Errorf("recording access: %w", err)}
 	}
 	if durable {
@@ -164,7 +165,7 @@ func (g *Guard) deny(ctx context.Context, a Attempt, c use, session string, d *D
 		g.rec.CountDenied(a.IP, a.channel(), d.Why)
 		return d
 	}
-	e := entryOf(a, c.Grant, "access.denied", audit.Denied)
+	e := entryOf(&a, c.Grant, "access.denied", audit.Denied)
 	e.Session = session
 	e.Resource = a.Resource // what was tried, not what the token is for
 	e.Details = withDoing(a)
@@ -172,7 +173,7 @@ func (g *Guard) deny(ctx context.Context, a Attempt, c use, session string, d *D
 	if d.Reason != "" {
 		e.Details["reason"] = d.Reason
 	}
-	if err := g.rec.Record(ctx, e, c.Grant.Principal, g.strict); err != nil {
+	if err := g.rec.Record(ctx, &e, c.Grant.Principal, g.strict); err != nil {
 		return &Denial{Status: Unavailable, Why: WhyNotRecorded, Err: fmt.Errorf("recording a denial: %w", err)}
 	}
 	return d
@@ -208,7 +209,12 @@ func (g *Guard) allow(a Attempt, grant *live.Grant) (err error) {
 	return a.Allow(grant)
 }
 
-func (a *Attempt) channel() string { return "gateway:" + a.Gateway }
+func (a *Attempt) channel() string {
+	if a.via == "" {
+		a.via = "gateway:" + a.Gateway
+	}
+	return a.via
+}
 
 func kindOf(prefix string) string {
 	if prefix == credential.GrantCookie {
@@ -217,8 +223,8 @@ func kindOf(prefix string) string {
 	return live.KindToken
 }
 
-func entryOf(a Attempt, grant *live.Grant, typ, outcome string) *audit.Entry {
-	return &audit.Entry{
+func entryOf(a *Attempt, grant *live.Grant, typ, outcome string) audit.Entry {
+	return audit.Entry{
 		Type:       typ,
 		Actor:      grant.Principal,
 		OnBehalfOf: grant.OnBehalfOf,

@@ -1,11 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/daypass/daypass/api"
@@ -42,7 +42,7 @@ type Session struct {
 	unwatch func()
 	timer   *time.Timer // of a credential that ends before its grant
 
-	now atomic.Pointer[string] // what it does, where it has said so
+	work work // what it does and has done, for who looks at it now
 
 	words sync.Mutex // held while an entry of the session is recorded: its start comes before its end
 
@@ -173,23 +173,25 @@ func (g *Guard) run(f func()) {
 }
 
 // Does shows doing as what s does now. It records nothing.
-func (s *Session) Does(doing string) { s.now.Store(&doing) }
+func (s *Session) Does(doing string) { s.work.does(doing) }
 
-// Note records something that s did, of a type of the record such as
-// session.query, and shows doing, unless it is "", as what s does now. It
-// returns once the entry is committed when durable is set, and blocks rather
-// than drops. What cannot be recorded must not happen: on an error the session
-// is cut.
-func (s *Session) Note(ctx context.Context, typ, outcome, doing string, details map[string]any, durable bool) error {
-	if doing != "" {
-		s.now.Store(&doing)
-	}
-	e := s.entry(typ, outcome)
-	e.Scope = nil // it stands in the session's own entries
-	e.Details = details
-	if err := s.guard.rec.Record(ctx, e, s.Grant.Principal, durable || s.guard.strict); err != nil {
+// Note records a statement that s has run, or, where it has an Intent, is about
+// to run. It returns once the entry is committed when durable is set, and
+// blocks rather than drops. What cannot be recorded must not happen: on an error
+// the session is cut.
+func (s *Session) Note(ctx context.Context, outcome string, st audit.Statement, durable bool) error {
+	n := &struct { // one piece of memory for both
+		entry     audit.Entry
+		statement audit.Statement
+	}{s.entry(audit.SessionQuery, outcome), st}
+	n.entry.Scope = nil // it stands in the session's own entries
+	n.entry.Statement = &n.statement
+	if err := s.guard.rec.Record(ctx, &n.entry, s.Grant.Principal, durable || s.guard.strict); err != nil {
 		s.end(WhyNotRecorded)
 		return err
+	}
+	if st.Intent == "" {
+		s.work.did(&n.statement, s.guard.now())
 	}
 	return nil
 }
@@ -209,7 +211,7 @@ func (s *Session) Started(ctx context.Context) error {
 	failpoint.Hit("gateway.session.started")
 	e := s.entry("session.started", audit.Allowed)
 	e.Details = withDoing(s.attempt)
-	if err := s.guard.rec.Record(ctx, e, s.Grant.Principal, s.guard.strict); err != nil {
+	if err := s.guard.rec.Record(ctx, &e, s.Grant.Principal, s.guard.strict); err != nil {
 		s.end(WhyNotRecorded)
 		return err
 	}
@@ -250,7 +252,7 @@ func (s *Session) Close(stats Stats) {
 	defer s.words.Unlock()
 	// An end needs no record to take effect; the recorder reports its own
 	// troubles.
-	_ = s.guard.rec.Record(ctx, e, s.Grant.Principal, s.guard.strict)
+	_ = s.guard.rec.Record(ctx, &e, s.Grant.Principal, s.guard.strict)
 }
 
 // drop forgets s and frees what it holds.
@@ -272,10 +274,21 @@ func (s *Session) drop() {
 	s.guard.mu.Unlock()
 }
 
-func (s *Session) entry(typ, outcome string) *audit.Entry {
-	e := entryOf(s.attempt, s.Grant, typ, outcome)
+func (s *Session) entry(typ, outcome string) audit.Entry {
+	e := entryOf(&s.attempt, s.Grant, typ, outcome)
 	e.Session = s.ID
 	return e
+}
+
+// shown is s as the API lists it.
+func (s *Session) shown() api.Session {
+	doing, did := s.work.now()
+	return api.Session{
+		ID: s.ID, Grant: s.Grant.ID, Request: s.Grant.Request, Principal: s.Grant.Principal,
+		Resource: s.Grant.Resource, Gateway: s.attempt.Gateway, Source: s.attempt.IP, Doing: cmp.Or(doing, s.attempt.Doing),
+		StartedAt: api.TimeOf(s.StartedAt), ExpiresAt: api.TimeOf(s.Grant.ExpiresAt()),
+		Statements: did.statements, Rows: did.rows, Bytes: did.bytes,
+	}
 }
 
 // Sessions returns what runs now, newest first.
@@ -283,15 +296,7 @@ func (g *Guard) Sessions() []api.Session {
 	g.mu.Lock()
 	all := make([]api.Session, 0, len(g.sessions))
 	for _, s := range g.sessions {
-		doing := s.attempt.Doing
-		if now := s.now.Load(); now != nil {
-			doing = *now
-		}
-		all = append(all, api.Session{
-			ID: s.ID, Grant: s.Grant.ID, Request: s.Grant.Request, Principal: s.Grant.Principal,
-			Resource: s.Grant.Resource, Gateway: s.attempt.Gateway, Source: s.attempt.IP, Doing: doing,
-			StartedAt: api.TimeOf(s.StartedAt), ExpiresAt: api.TimeOf(s.Grant.ExpiresAt()),
-		})
+		all = append(all, s.shown())
 	}
 	g.mu.Unlock()
 	slices.SortFunc(all, func(a, b api.Session) int {
@@ -309,6 +314,15 @@ func (g *Guard) Session(id string) (*Session, bool) {
 	defer g.mu.Unlock()
 	s, ok := g.sessions[id]
 	return s, ok
+}
+
+// Watch returns what a running session does, with its last statements.
+func (g *Guard) Watch(id string) (api.SessionDetail, bool) {
+	s, ok := g.Session(id)
+	if !ok {
+		return api.SessionDetail{}, false
+	}
+	return api.SessionDetail{Session: s.shown(), Recent: s.work.recent()}, true
 }
 
 // Kill cuts one session and reports whether there was one. Whether the caller

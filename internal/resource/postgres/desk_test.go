@@ -282,6 +282,11 @@ type record struct {
 }
 
 func (r *record) Record(ctx context.Context, e *audit.Entry, _ string, durable bool) error {
+	if e.Statement != nil { // as it is read from the record
+		long := *e
+		long.Details, long.Statement = e.Statement.Details(), nil
+		e = &long
+	}
 	r.mu.Lock()
 	before := r.before
 	r.mu.Unlock()

@@ -16,15 +16,13 @@ func textOf(sql []byte) *text {
 	return &text{sql: string(sql[:min(len(sql), maxText)]), length: len(sql)}
 }
 
-func (t *text) details() map[string]any {
-	d := map[string]any{"sql": t.sql}
+// statement begins what the record says of a text that runs.
+func (t *text) statement() audit.Statement {
+	st := audit.Statement{SQL: t.sql, Unsure: t.unsure}
 	if t.length > len(t.sql) {
-		d["sql_length"] = t.length
+		st.Length = t.length
 	}
-	if t.unsure {
-		d["unsure"] = true
-	}
-	return d
+	return st
 }
 
 func (t *text) doing() string { return t.sql[:min(len(t.sql), maxDoing)] }
@@ -36,6 +34,9 @@ type outcome struct {
 	refused  string // why the gateway did not let it through
 }
 
+// atSync stands for what runs without a text of its own.
+var atSync = &text{sql: "-- at Sync"}
+
 // note records a statement that is over. It blocks when the record is full; on
 // an error the session is being cut.
 func (s *session) note(done *op, how outcome, now time.Time) error {
@@ -44,31 +45,21 @@ func (s *session) note(done *op, how outcome, now time.Time) error {
 		if done.kind != 'S' {
 			return nil // an error about a name: nothing ran
 		}
-		t = &text{sql: "-- at Sync"}
+		t = atSync
 	}
-	d := t.details()
-	d["rows"], d["bytes"] = done.moved, done.bytes
-	d["duration_ms"] = float64(now.Sub(done.at).Microseconds()) / 1000
-	if done.part > 1 {
-		d["part"] = done.part // of a query of several statements
-	}
-	if how.tag != "" {
-		d["tag"] = how.tag
-	}
-	if how.sqlstate != "" {
-		d["sqlstate"] = how.sqlstate
-	}
+	st := t.statement()
+	st.Rows, st.Bytes, st.Duration, st.Part = done.moved, done.bytes, now.Sub(done.at), done.part
+	st.Tag, st.SQLState, st.Refused = how.tag, how.sqlstate, how.refused
 	result := audit.Allowed
 	if how.refused != "" {
-		d["refused"] = how.refused
 		result = audit.Denied
 	}
-	return s.guard.Note(s.guard.Context(), audit.SessionQuery, result, "", d, false)
+	return s.guard.Note(s.guard.Context(), result, st, false)
 }
 
 // intend records, durably, a statement that is about to go out.
 func (s *session) intend(t *text, what string) error {
-	d := t.details()
-	d["intent"] = what
-	return s.guard.Note(s.guard.Context(), audit.SessionQuery, audit.Allowed, t.doing(), d, true)
+	st := t.statement()
+	st.Intent = what
+	return s.guard.Note(s.guard.Context(), audit.Allowed, st, true)
 }

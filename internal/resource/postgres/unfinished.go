@@ -2,7 +2,6 @@ package pgkind
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/daypass/daypass/internal/audit"
@@ -16,16 +15,15 @@ func (s *session) unfinished() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastCall)
 	defer cancel()
 	for _, p := range s.ops.unanswered() {
-		d, result := map[string]any{"unfinished": true, "rows": p.moved, "bytes": p.bytes}, audit.Allowed
-		d["duration_ms"] = float64(time.Since(p.at).Microseconds()) / 1000
-		maps.Copy(d, p.text.details())
+		st, result := p.text.statement(), audit.Allowed
+		st.Unfinished, st.Rows, st.Bytes, st.Duration = true, p.moved, p.bytes, time.Since(p.at)
 		if p.part > 0 {
-			d["part"] = p.part + 1 // of a query of several statements
+			st.Part = p.part + 1 // of a query of several statements
 		}
 		if p.refusal != nil {
-			d["refused"], result = p.refusal.Message, audit.Denied
+			st.Refused, result = p.refusal.Message, audit.Denied
 		}
-		if s.guard.Note(ctx, audit.SessionQuery, result, "", d, false) != nil {
+		if s.guard.Note(ctx, result, st, false) != nil {
 			return // the recorder reports its own troubles
 		}
 	}
