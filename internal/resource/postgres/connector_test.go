@@ -25,7 +25,7 @@ func TestAGrantIsARoleThatReachesItsScope(t *testing.T) {
 		"copy orders to program 'true'":              "42501",
 		"select pg_read_file('/etc/passwd')":         "42501",
 		"select rolpassword from pg_authid":          "42501",
-		"show client_connection_check_interval":      "500ms",
+		"show client_connection_check_interval":      "250ms",
 		"show idle_in_transaction_session_timeout":   "5min",
 		"show temp_file_limit":                       "1GB",
 	})

@@ -14,7 +14,7 @@ import (
 
 const (
 	gatherCuts = 2 * time.Millisecond // how long a cut waits for others
-	maxCuts    = 250                  // roles in one statement
+	maxShuts   = 250                  // roles that are locked out in one transaction
 	cutTimeout = 20 * time.Second
 )
 
@@ -69,55 +69,91 @@ func (k *cutter) want(role string, done chan<- error) {
 	}
 }
 
-// run cuts until nothing waits.
+// run cuts until nothing waits: the sessions of all who wait first, for that is
+// what must not, and then the doors, some at a time, unless others have come to
+// wait meanwhile.
 func (k *cutter) run() {
 	time.Sleep(gatherCuts)
+	var ended []wanted // whose doors are open
 	for {
 		k.mu.Lock()
-		batch := k.waiting[:min(maxCuts, len(k.waiting))]
-		if k.waiting = k.waiting[len(batch):]; len(batch) == 0 {
+		batch := k.waiting
+		k.waiting = nil
+		if len(batch) == 0 && len(ended) == 0 {
 			k.running = false
 			k.mu.Unlock()
 			return
 		}
 		k.mu.Unlock()
-		roles := make([]string, len(batch))
-		for i, w := range batch {
-			roles[i] = w.role
+		if len(batch) > 0 {
+			if err := k.do(batch, k.terminate); err == nil {
+				ended = append(ended, batch...)
+			}
+			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), cutTimeout)
-		err := k.cut(ctx, sorted(roles))
-		cancel()
-		for _, w := range batch {
-			w.done <- err
+		batch = ended[:min(maxShuts, len(ended))]
+		ended = ended[len(batch):]
+		if k.do(batch, k.shut) == nil {
+			tell(batch, nil)
 		}
 	}
 }
 
-const (
-	terminateSQL = `select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = any(%s::text[])`
-	openSQL      = `select rolname from pg_roles where rolcanlogin and rolname = any($1::text[]) and (` + terminateSQL + `) >= 0`
-)
-
-// cut ends sessions first, for that is what must not wait; then it shuts the
-// door, and ends those that came in meanwhile.
-func (k *cutter) cut(ctx context.Context, roles []string) error {
-	return k.with(ctx, func(on conn) error {
+// do runs one step for those who wait for it, who are told when it fails.
+func (k *cutter) do(batch []wanted, step func(ctx context.Context, on conn, f *facts, roles []string) error) error {
+	roles := make([]string, len(batch))
+	for i, w := range batch {
+		roles[i] = w.role
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cutTimeout)
+	defer cancel()
+	err := k.with(ctx, func(on conn) error {
 		f, err := k.s.look(ctx, on)
 		if err != nil {
 			return err
 		}
-		return patiently(ctx, func() error {
-			rows, err := on.query(ctx, fmt.Sprintf(openSQL, "$1"), array(roles))
-			if err != nil || len(rows) == 0 || f.standby { // a standby hears of the rest
-				return err
-			}
-			shut := column(rows)
-			for i, role := range shut {
-				shut[i] = "ALTER ROLE " + ident(role) + " NOLOGIN"
-			}
-			return on.transact(ctx, strings.Join(shut, "; "), fmt.Sprintf(terminateSQL, literal(array(roles))))
-		})
+		return step(ctx, on, f, sorted(roles))
+	})
+	if err != nil {
+		tell(batch, err)
+	}
+	return err
+}
+
+func tell(batch []wanted, err error) {
+	for _, w := range batch {
+		w.done <- err
+	}
+}
+
+const (
+	// Of many roles: rolname::text can be looked up in a hash of them, rolname not.
+	terminateSQL = `select count(pg_terminate_backend(pid)) from pg_stat_activity where usesysid in (select oid from pg_roles where rolname::text = any(%s::text[]))`
+	openSQL      = `select rolname from pg_roles where rolcanlogin and rolname::text = any($1::text[])`
+)
+
+// terminate ends the sessions that there are.
+func (k *cutter) terminate(ctx context.Context, on conn, _ *facts, roles []string) error {
+	_, err := on.query(ctx, fmt.Sprintf(terminateSQL, "$1"), array(roles))
+	return err
+}
+
+// shut locks roles out, and ends the sessions that came in meanwhile.
+func (k *cutter) shut(ctx context.Context, on conn, f *facts, roles []string) error {
+	if f.standby {
+		return nil // it hears of that
+	}
+	return patiently(ctx, func() error {
+		rows, err := on.query(ctx, openSQL, array(roles))
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		open := column(rows)
+		sql := make([]string, len(open))
+		for i, role := range open {
+			sql[i] = "ALTER ROLE " + ident(role) + " NOLOGIN"
+		}
+		return on.transact(ctx, strings.Join(sql, "; "), fmt.Sprintf(terminateSQL, literal(array(open))))
 	})
 }
 

@@ -28,17 +28,22 @@ const (
 // session's OnEnd and does not block.
 func (s *session) cut() {
 	reason := s.guard.EndReason()
-	s.stop(s.epitaph(reason))
 	switch reason {
 	case live.ReasonExpired, live.ReasonRevoked, live.ReasonReturned, live.ReasonPolicy, live.ReasonUnknown:
-		// All sessions of the grant are over. The connector tries until it
-		// succeeds when it removes the role: here it is only about the instant.
+		// All sessions of the grant are over: one statement terminates the backends
+		// of many, where each would ask for a connection of its own to cancel what
+		// it runs. The connector tries until it succeeds when it removes the role:
+		// here it is only about the instant.
+		s.halt(s.epitaph(reason))
 		failed := s.g.target.cut(s.resource, roleOf(s.grant.ID))
 		go func() {
 			if err := <-failed; err != nil {
 				s.g.log.Warn("postgres gateway: the backends of a grant could not be terminated at once", "grant", s.grant.ID, "resource", s.resource.ID, "err", err)
+				s.cancelStatement()
 			}
 		}()
+	default:
+		s.stop(s.epitaph(reason))
 	}
 }
 
@@ -62,13 +67,23 @@ func (s *session) epitaph(reason string) *wire.Error {
 	return fatal(wire.CodeShutdown, "terminating connection: the Daypass grant "+s.grant.ID+" "+ending(reason)+when, s.g.askAgain(s.resource, s.grant))
 }
 
-// stop ends the session, once: from here on nothing of it is forwarded. e is
-// what the client is told; nil for nothing. It does not block.
+// stop ends the session, once: from here on nothing of it is forwarded, and what
+// it runs is cancelled. e is what the client is told; nil for nothing. It does
+// not block.
 func (s *session) stop(e *wire.Error) {
+	if s.halt(e) && e != nil {
+		// What runs would end at the server's next look at the connection.
+		go s.cancelStatement()
+	}
+}
+
+// halt is stop without a word to the server but the end of the connection. It
+// reports whether there was one to end.
+func (s *session) halt(e *wire.Error) bool {
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.over, s.last, s.since = true, e, time.Now()
 	running := s.server != nil
@@ -78,10 +93,7 @@ func (s *session) stop(e *wire.Error) {
 	_ = s.raw.SetReadDeadline(s.since)
 	_ = s.raw.SetWriteDeadline(s.since.Add(farewell))
 	s.hangUp()
-	if running && e != nil {
-		// What runs would end at the server's next look at the connection.
-		go s.cancelStatement()
-	}
+	return running
 }
 
 // hangUp closes the connection to the database, and wakes who waits for it.

@@ -155,7 +155,7 @@ func TestRunsAgainAfterAnyPart(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := w.login(target)
-			expect(t, c, map[string]string{"select count(*) from orders": "1000", "select count(*) from customers": "42501", "show client_connection_check_interval": "500ms"})
+			expect(t, c, map[string]string{"select count(*) from orders": "1000", "select count(*) from customers": "42501", "show client_connection_check_interval": "250ms"})
 			if spoil != "" && !strings.Contains(spoil, "drop") {
 				w.run(strings.ReplaceAll(spoil, "ROLE", role))
 			}

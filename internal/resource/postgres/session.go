@@ -190,7 +190,7 @@ func (s *session) isOver() bool {
 	if !over && s.guard.Over() {
 		// What runs at the end may be a moment behind, and whoever asks here stops
 		// with nothing to tell the client.
-		s.stop(s.epitaph(s.guard.EndReason()))
+		s.halt(s.epitaph(s.guard.EndReason()))
 		return true
 	}
 	return over
