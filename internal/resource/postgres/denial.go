@@ -1,11 +1,9 @@
 package pgkind
 
 import (
-	"context"
 	"errors"
-	"io"
-	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/daypass/daypass/api"
@@ -49,19 +47,12 @@ func unreachable(resource string, err error) *wire.Error {
 	return fatal("08004", "the database of "+resource+" cannot be reached, or does not let this grant in", "Try again in a moment. An admin finds the cause in the log.")
 }
 
-// isTrouble reports whether an error of the connector is about the server rather
-// than about what a grant is for, which is for the client to know.
+// isTrouble reports whether an error of the connector is about the server or
+// the way to it, rather than about what a grant is for, which alone is for the
+// client to know.
 func isTrouble(err error) bool {
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	_, told := errors.AsType[unlike](err)
+	return !told
 }
 
 // denied says to a client that the guard did not let in why not. Who comes here
@@ -121,6 +112,18 @@ func (g *Gateway) askAgain(r *policy.Resource, grant *live.Grant) string {
 		what = " --scope '" + scope + "'" // canonical scopes have no quote in them
 	}
 	return "Ask again: daypass request " + r.ID + what + " --for " + api.FormatDuration(duration) + " --reason TEXT, or " + page
+}
+
+// shownScope is how many bytes of a scope fit in a hint.
+const shownScope = 300
+
+// askMore is what a client is told that PostgreSQL did not let at something.
+func (g *Gateway) askMore(r *policy.Resource, grant string, s *Scope) string {
+	what := s.String()
+	if len(what) > shownScope {
+		what = strings.ToValidUTF8(what[:shownScope], "") + " …"
+	}
+	return "The Daypass grant " + grant + " is for " + what + ". Ask for more: daypass request " + r.ID + " --reason TEXT, or " + g.deps.PublicURL + "/request?resource=" + url.QueryEscape(r.ID)
 }
 
 // roleFor names the role that has a scope, or else the narrowest that covers

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -49,6 +50,7 @@ type desk struct {
 	skew  atomic.Int64 // added to the clock
 	ca    string       // file of the authority; "" without TLS
 	roots *x509.CertPool
+	log   logged
 
 	mu        sync.Mutex
 	verifiers map[string][]credential.Verifier
@@ -90,7 +92,7 @@ resources:
       %s
     roles:
       read: %s
-`, d.pg.Upstream(d.database), o.user, o.user, o.more, readOrders), []policy.Kind{Kind{}})
+`, d.upstream(), o.user, o.user, o.more, readOrders), []policy.Kind{Kind{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +114,7 @@ resources:
 			return d.verifiers[grant], nil
 		},
 		PublicURL: "https://daypass.example", Limits: o.limits, Now: d.world.now,
-		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(testWriter{t}, &d.log), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -267,6 +269,24 @@ type testWriter struct{ t *testing.T }
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
+}
+
+// logged keeps what a gateway logs.
+type logged struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 var errDisk = errors.New("disk")

@@ -178,10 +178,14 @@ func (c *connector) check(ctx context.Context, r *policy.Resource, s *Scope, raw
 	return err
 }
 
+// unlike says that names do not stand any more for what was found: the one error
+// of a check that is for the client to know.
+type unlike struct{ error }
+
 func (s *server) stands(ctx context.Context, scope *Scope, raw json.RawMessage) (found, error) {
 	var was found
 	if err := json.Unmarshal(raw, &was); err != nil || was.OID == 0 {
-		return was, errors.New("it is not known what this access was given to: ask again")
+		return was, unlike{errors.New("it is not known what this access was given to: ask again")}
 	}
 	// A schema stands for the tables that it held: newer ones are none of them.
 	names := *scope
@@ -189,11 +193,14 @@ func (s *server) stands(ctx context.Context, scope *Scope, raw json.RawMessage) 
 	return was, s.with(ctx, func(on conn) error {
 		now, err := s.c.resolve(ctx, on, &names)
 		if unfit, ok := errors.AsType[*policy.Unfit](err); ok {
-			return fmt.Errorf("%s: ask again", strings.TrimSuffix(unfit.Message, "."))
+			return unlike{fmt.Errorf("%s: ask again", strings.TrimSuffix(unfit.Message, "."))}
 		}
 		if err != nil {
 			return err
 		}
-		return stillThere(was, now)
+		if err := stillThere(was, now); err != nil {
+			return unlike{err}
+		}
+		return nil
 	})
 }

@@ -104,7 +104,7 @@ func answerAs(w *world, database, sql string) string {
 
 func asLogin(t *testing.T, w *world, user, password string) *world {
 	t.Helper()
-	out := &world{t: t, pg: w.pg, database: w.database, now: time.Now}
+	out := &world{t: t, pg: w.pg, database: w.database, now: time.Now, secure: w.secure}
 	out.r = out.resource(user, password, "")
 	out.c = out.connector("one")
 	t.Cleanup(out.c.Close)

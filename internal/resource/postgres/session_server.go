@@ -159,6 +159,8 @@ func (s *session) failed(part wire.Part, now time.Time) ([]byte, error) {
 		how = outcome{sqlstate: r.Code, refused: r.Message}
 		ours := wire.Error{Severity: wire.SeverityError, Code: r.Code, Message: r.Message, Hint: r.Hint}
 		out = ours.AppendError(nil)
+	} else if r == nil && part.Whole && e.Code == wire.CodePrivilege && e.Hint == "" {
+		out = wire.AppendHinted(nil, part.Body, s.g.askMore(s.resource, s.grant.ID, s.scope))
 	}
 	return out, s.note(done, how, now)
 }

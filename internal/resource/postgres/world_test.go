@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,16 @@ type world struct {
 	c        *connector
 	r        *policy.Resource
 	now      func() time.Time
+	secure   string // in place of sslmode=disable, on the way to the database
+}
+
+// upstream is where the database is, as a catalog says it.
+func (w *world) upstream() string {
+	at := w.pg.Upstream(w.database)
+	if w.secure != "" {
+		at = strings.Replace(at, "sslmode=disable", w.secure, 1)
+	}
+	return at
 }
 
 func newWorld(t *testing.T, more string, scripts ...string) *world {
@@ -67,7 +78,7 @@ func worldAs(t *testing.T, database, user, password, more string) *world {
 func (w *world) resource(user, password, more string) *policy.Resource {
 	w.t.Helper()
 	w.t.Setenv("DAYPASS_TEST_PASSWORD_"+user, password)
-	c, err := parseConfig(fmt.Sprintf("upstream: %s\nuser: %s\npassword: {env: DAYPASS_TEST_PASSWORD_%s}\n%s", w.pg.Upstream(w.database), user, user, more))
+	c, err := parseConfig(fmt.Sprintf("upstream: %s\nuser: %s\npassword: {env: DAYPASS_TEST_PASSWORD_%s}\n%s", w.upstream(), user, user, more))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 )
@@ -32,6 +33,18 @@ func (e *Error) AppendError(b []byte) []byte { return e.append(b, ErrorResponse)
 
 // AppendNotice appends e as a NoticeResponse.
 func (e *Error) AppendNotice(b []byte) []byte { return e.append(b, NoticeResponse) }
+
+// AppendHinted appends an ErrorResponse whose body is given, with a hint added.
+// A body that is not well-formed goes on as it is.
+func AppendHinted(b, body []byte, hint string) []byte {
+	return message(b, ErrorResponse, func(b []byte) []byte {
+		fields, ended := bytes.CutSuffix(body, []byte{0})
+		if !ended || !bytes.HasSuffix(fields, []byte{0}) {
+			return append(b, body...)
+		}
+		return append(text(append(append(b, fields...), 'H'), hint), 0)
+	})
+}
 
 func (e *Error) append(b []byte, typ byte) []byte {
 	return message(b, typ, func(b []byte) []byte {
