@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
@@ -141,7 +142,7 @@ func (b *Broker) ProtectionOff(ctx context.Context, what string) error {
 }
 
 // Figures are what /metrics tells of the state.
-func (b *Broker) Figures(ctx context.Context) (pending, liveGrants int, head int64, storeOK bool) {
+func (b *Broker) Figures(ctx context.Context) (pending, liveGrants, ending int, head int64, storeOK bool) {
 	liveGrants, _ = b.cfg.Index.Len()
 	err := b.view(ctx, func(tx *sqlstore.Tx) error {
 		h, _, err := tx.Head()
@@ -149,8 +150,11 @@ func (b *Broker) Figures(ctx context.Context) (pending, liveGrants int, head int
 			return err
 		}
 		head = h.Seq
-		pending, _, err = tx.CountPending("", "")
+		if pending, _, err = tx.CountPending("", ""); err != nil {
+			return err
+		}
+		ending, err = tx.CountRequests(sqlstore.RequestFilter{GrantStates: []access.GrantState{access.Ending}})
 		return err
 	})
-	return pending, liveGrants, head, err == nil && b.broken.Load() == nil
+	return pending, liveGrants, ending, head, err == nil && b.broken.Load() == nil
 }

@@ -48,7 +48,11 @@ type guarded struct {
 
 func guard(t *testing.T) *guarded {
 	t.Helper()
-	pg := pgtest.Shared(t)
+	return guardOf(t, pgtest.Shared(t))
+}
+
+func guardOf(t *testing.T, pg *pgtest.Server) *guarded {
+	t.Helper()
 	g := &guarded{server: files(t), pg: pg, database: pg.Database(t, shop)}
 	catalog := g.read("catalog.yaml")
 	head, _, _ := strings.Cut(catalog, "groups:\n")

@@ -229,6 +229,6 @@ func (d *Daemon) stats() rest.Stats {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s := rest.Stats{Sessions: d.guard.Counts().Sessions, Denied: int64(d.guard.Counts().Denied)}
-	s.PendingRequests, s.LiveGrants, s.AuditHead, s.StoreOK = d.broker.Figures(ctx)
+	s.PendingRequests, s.LiveGrants, s.PendingCleanups, s.AuditHead, s.StoreOK = d.broker.Figures(ctx)
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,9 +34,12 @@ func (m *machines) run(args ...string) {
 	}
 }
 
+// worlds counts those that were made: their names are the machine's.
+var worlds atomic.Int32
+
 func newMachines(t *testing.T) *machines {
 	t.Helper()
-	id := fmt.Sprintf("dp%d", os.Getpid())
+	id := fmt.Sprintf("d%d%c", os.Getpid(), 'a'+worlds.Add(1)-1)
 	m := &machines{t: t, client: id + "c", gateway: id + "g", upstream: id + "u"}
 	for _, ns := range []string{m.client, m.gateway, m.upstream} {
 		m.run("ip", "netns", "add", ns)

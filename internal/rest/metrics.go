@@ -18,6 +18,7 @@ import (
 type Stats struct {
 	PendingRequests int
 	LiveGrants      int
+	PendingCleanups int // grants that are over, and not yet cleared away at their target
 	Sessions        int
 	AuditHead       int64 // the seq of the last entry
 	Denied          int64 // refusals and denied accesses since the start
@@ -107,6 +108,7 @@ type statsCollector struct{ stats func() Stats }
 var (
 	descPending  = prometheus.NewDesc("daypass_requests_pending", "Requests that wait for a decision.", nil, nil)
 	descGrants   = prometheus.NewDesc("daypass_grants_live", "Grants that are active now.", nil, nil)
+	descCleanups = prometheus.NewDesc("daypass_cleanups_pending", "Grants whose access is off and whose removal at the target is not confirmed yet.", nil, nil)
 	descSessions = prometheus.NewDesc("daypass_sessions", "Live sessions.", nil, nil)
 	descHead     = prometheus.NewDesc("daypass_audit_head_seq", "Sequence number of the last audit entry.", nil, nil)
 	descDenied   = prometheus.NewDesc("daypass_denied_total", "Refusals and denied accesses since the start.", nil, nil)
@@ -115,7 +117,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (statsCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descPending, descGrants, descSessions, descHead, descDenied, descStore} {
+	for _, d := range []*prometheus.Desc{descPending, descGrants, descCleanups, descSessions, descHead, descDenied, descStore} {
 		out <- d
 	}
 }
@@ -132,6 +134,7 @@ func (c statsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(descPending, float64(s.PendingRequests))
 	gauge(descGrants, float64(s.LiveGrants))
+	gauge(descCleanups, float64(s.PendingCleanups))
 	gauge(descSessions, float64(s.Sessions))
 	gauge(descHead, float64(s.AuditHead))
 	out <- prometheus.MustNewConstMetric(descDenied, prometheus.CounterValue, float64(s.Denied))

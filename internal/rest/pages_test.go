@@ -113,7 +113,9 @@ func TestHealthAndReadiness(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	f := newFace(t, func(d *Deps) {
-		d.Stats = func() Stats { return Stats{PendingRequests: 3, LiveGrants: 2, AuditHead: 99, StoreOK: true} }
+		d.Stats = func() Stats {
+			return Stats{PendingRequests: 3, LiveGrants: 2, PendingCleanups: 1, AuditHead: 99, StoreOK: true}
+		}
 	})
 	for range 3 {
 		f.call("GET", "/v1/requests/req_secretname", "")
@@ -122,7 +124,7 @@ func TestMetrics(t *testing.T) {
 	got := text200(t, f.do(anonymous("GET", "/metrics")), 200)
 	for _, want := range []string{
 		`daypass_http_requests_total{code="200",method="GET",route="/v1/requests/{id}"} 3`, `daypass_http_requests_total{code="404",method="other",route="other"} 3`,
-		"daypass_requests_pending 3", "daypass_grants_live 2", "daypass_audit_head_seq 99", "daypass_store_ok 1",
+		"daypass_requests_pending 3", "daypass_grants_live 2", "daypass_cleanups_pending 1", "daypass_audit_head_seq 99", "daypass_store_ok 1",
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("%s is missing", want)

@@ -40,10 +40,12 @@ type Server struct {
 // patience is how long a server may take until it answers.
 const patience = 30 * time.Second
 
-// watch runs the server until its own standard input ends, and clears up. It
-// is a shell, so that it outlives a process that is killed.
+// watch runs the server until its own standard input ends, and clears up: that
+// server, or the one that Up has put in its place. It is a shell, so that it
+// outlives a process that is killed.
 const watch = `"$1/postgres" -D "$2/data" >"$2/log" 2>&1 & pid=$!
 read -r _
+pid=$(head -n 1 "$2/data/postmaster.pid" 2>/dev/null || echo $pid)
 kill -INT $pid 2>/dev/null
 for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 $pid 2>/dev/null || break; sleep 0.1; done
 kill -KILL $pid 2>/dev/null

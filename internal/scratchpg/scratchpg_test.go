@@ -82,3 +82,38 @@ func TestTheNewestIsFound(t *testing.T) {
 		t.Errorf("the one on PATH: %s, %v", dir, err)
 	}
 }
+
+// What Up has started ends as the first one does.
+func TestItGoesDownAndUp(t *testing.T) {
+	bin, err := Find()
+	if err != nil {
+		t.Fatalf("%v: run tools/setup", err)
+	}
+	s, err := Start(t.Context(), bin, "secret of a test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	if err := s.Run(t.Context(), "postgres", "create table kept (id int)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Down(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Connect(t.Context(), "postgres"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("it still answers: %v", err)
+	}
+	if err := s.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context(), "postgres", "select * from kept"); err != nil {
+		t.Error(err)
+	}
+	s.Stop()
+	if _, err := os.Stat(s.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its folder is left: %v", err)
+	}
+	if _, err := s.Connect(t.Context(), "postgres"); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("it still answers: %v", err)
+	}
+}
