@@ -7,7 +7,8 @@ import (
 
 // Functions that everybody may call and that reach further than reading: other
 // sessions, outgoing messages, large objects, settings, transaction numbers, the
-// write-ahead log, the source of functions.
+// write-ahead log, the source of functions. Those that a server does not have
+// are left out.
 var reaching = []string{
 	"pg_notify(text, text)", "lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)", "lo_open(oid, integer)", "lowrite(integer, bytea)", "lo_put(oid, bigint, bytea)", "lo_unlink(oid)",
 	"pg_advisory_lock(bigint)", "pg_advisory_lock(integer, integer)", "pg_advisory_lock_shared(bigint)", "pg_advisory_lock_shared(integer, integer)",
@@ -16,7 +17,9 @@ var reaching = []string{
 	"pg_try_advisory_xact_lock(bigint)", "pg_try_advisory_xact_lock(integer, integer)", "pg_try_advisory_xact_lock_shared(bigint)", "pg_try_advisory_xact_lock_shared(integer, integer)",
 	"set_config(text, text, boolean)", "query_to_xml(text, boolean, boolean, text)", "query_to_xmlschema(text, boolean, boolean, text)", "query_to_xml_and_xmlschema(text, boolean, boolean, text)",
 	"pg_terminate_backend(integer, bigint)", "pg_cancel_backend(integer)", "txid_current()", "pg_current_xact_id()", "pg_export_snapshot()", "ts_stat(text)", "ts_stat(text, text)",
-	"pg_logical_emit_message(boolean, text, text)", "pg_logical_emit_message(boolean, text, bytea)", "pg_get_functiondef(oid)", "pg_get_function_sqlbody(oid)",
+	"pg_logical_emit_message(boolean, text, text)", "pg_logical_emit_message(boolean, text, bytea)",
+	"pg_logical_emit_message(boolean, text, text, boolean)", "pg_logical_emit_message(boolean, text, bytea, boolean)", // since 17
+	"pg_get_functiondef(oid)", "pg_get_function_sqlbody(oid)",
 }
 
 // withheld are columns of the catalog in which secrets are found. Who selects

@@ -79,7 +79,14 @@ func (b *planner) login(ctx context.Context) error {
 		b.step("The group of all roles of grants, for pg_hba.conf.", "CREATE ROLE "+groupRole+" NOLOGIN")
 	}
 	if b.version >= 160000 {
-		b.step("Since PostgreSQL 16 a login gives only what it may administer.", "GRANT "+groupRole+" TO "+user+" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+		row, err := b.on.one(ctx, `select exists (select from pg_auth_members m join pg_roles g on g.oid = m.roleid join pg_roles u on u.oid = m.member
+			where g.rolname = $1 and u.rolname = $2 and m.admin_option)`, groupRole, b.User)
+		if err != nil {
+			return err
+		}
+		if !yes(row[0]) {
+			b.step("Since PostgreSQL 16 a login gives only what it may administer.", "GRANT "+groupRole+" TO "+user+" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")
+		}
 	}
 	if b.version >= 150000 {
 		set := "false"
