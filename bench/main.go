@@ -64,6 +64,8 @@ var parts = []part{
 	{"streams", (*bench).cutting},
 	{"sweep", (*bench).sweeping},
 	{"postgres", (*bench).databases},
+	{"sessions", (*bench).sessions},
+	{"ends", (*bench).ends},
 	{"peers", (*bench).peers},
 }
 

@@ -179,6 +179,11 @@ func (s *server) route(ctx context.Context, client *http.Client) (route, error) 
 	if err != nil {
 		return route{}, err
 	}
+	return s.routeOf(ctx, client, "user:u1", grant)
+}
+
+// routeOf gets a credential of a grant and says how its database is reached.
+func (s *server) routeOf(ctx context.Context, client *http.Client, who, grant string) (route, error) {
 	var issued struct {
 		Secret  string
 		Connect struct {
@@ -187,7 +192,7 @@ func (s *server) route(ctx context.Context, client *http.Client) (route, error) 
 			User string
 		}
 	}
-	err = s.create(ctx, client, "user:u1", "/v1/grants/"+grant+"/credentials", map[string]any{"format": "token"}, &issued)
+	err := s.create(ctx, client, who, "/v1/grants/"+grant+"/credentials", map[string]any{"format": "token"}, &issued)
 	c := issued.Connect
 	return route{name: "gateway", host: c.Host, port: strconv.Itoa(c.Port), user: c.User, password: issued.Secret, mode: "disable", process: s.cmd.Process.Pid}, err
 }
@@ -239,8 +244,9 @@ func processorTime(pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// bouncer starts pgbouncer in session mode in front of a database.
-func (b *bench) bouncer(ctx context.Context, to route) (route, func(), error) {
+// bouncer starts pgbouncer in session mode in front of a database, with further
+// lines of its configuration.
+func (b *bench) bouncer(ctx context.Context, to route, more ...string) (route, func(), error) {
 	path, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		return route{}, nil, errors.New("it is not installed: run tools/setup")
@@ -254,8 +260,8 @@ func (b *bench) bouncer(ctx context.Context, to route) (route, func(), error) {
 		return route{}, nil, err
 	}
 	config := filepath.Join(dir, "pgbouncer.ini")
-	text := fmt.Sprintf("[databases]\n%s = host=%s port=%s user=%s password='%s'\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\npool_mode = session\nmax_client_conn = 200\ndefault_pool_size = 100\n",
-		benchDatabase, to.host, to.port, to.user, to.password, port)
+	text := fmt.Sprintf("[databases]\n%s = host=%s port=%s user=%s password='%s'\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\npool_mode = session\nmax_client_conn = 200\ndefault_pool_size = 100\n%s\n",
+		benchDatabase, to.host, to.port, to.user, to.password, port, strings.Join(more, "\n"))
 	cmd := exec.Command(path, config) //nolint:noctx // stopped below, and it ends with this process
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	said := &output{}
