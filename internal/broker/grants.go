@@ -144,7 +144,7 @@ func (b *Broker) RevokeAll(ctx context.Context, c identity.Caller, principal, re
 		}
 		accounts := u.accounts(principal)
 		var rows []*access.Request
-		count := 0
+		count, many := 0, false
 		for _, account := range accounts {
 			f := sqlstore.RequestFilter{Requester: account, Resource: resource, GrantStates: running, Limit: sweepBatch}
 			some, err := u.tx.Requests(f)
@@ -153,13 +153,14 @@ func (b *Broker) RevokeAll(ctx context.Context, c identity.Caller, principal, re
 			}
 			n := len(some)
 			if n == sweepBatch {
-				if n, err = u.tx.CountRequests(f); err != nil {
+				if n, err = u.countRunning(f); err != nil {
 					return out, err
 				}
+				many = true
 			}
 			rows, count = append(rows, some...), count+n
 		}
-		if count > len(rows) {
+		if many {
 			var err error
 			if more, err = u.sweepAll(accounts, resource, reason, count); err != nil {
 				return out, err

@@ -125,6 +125,22 @@ func (u *unit) putSweeps(all []*sweep, then func()) error {
 	return nil
 }
 
+// countRunning counts what f selects, of one account or on one resource, of
+// grants that give access or will. Those that give it are counted in the index,
+// in memory: reading a hundred thousand rows takes longer than a revocation may
+// until its first denial (F20). What the same group of commits has just granted
+// is revoked, and not counted.
+func (u *unit) countRunning(f sqlstore.RequestFilter) (int, error) {
+	if u.b.quarantine.Load() != nil {
+		return u.tx.CountRequests(f) // the index is empty, and nothing gives access
+	}
+	active := u.b.cfg.Index.Count(func(principal, resource string) bool {
+		return (f.Requester == "" || principal == f.Requester) && (f.Resource == "" || resource == f.Resource)
+	})
+	waiting, err := u.tx.CountWaiting(f.Requester, f.Resource)
+	return max(active+waiting, f.Limit), err // so many were seen
+}
+
 // sweepAll ends count grants: those of accounts, or those on a resource.
 func (u *unit) sweepAll(accounts []string, resource, reason string, count int) (*sweep, error) {
 	digest, err := u.text(reason, u.c.Principal)

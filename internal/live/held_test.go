@@ -9,7 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Held finds what a search through everything finds, at each instant.
+// Held finds, and Count counts, what a search through everything finds, at each
+// instant.
 //
 // Invariant: A1, A2
 func TestHeldAgreesWithANaiveSearch(t *testing.T) {
@@ -64,6 +65,15 @@ func TestHeldAgreesWithANaiveSearch(t *testing.T) {
 				now := clock.ms.Load()
 				for _, p := range append(names, "user:other") {
 					for _, r := range append(things, "elsewhere") {
+						want := 0
+						for _, h := range all {
+							if !h.ended && h.principal == p && h.resource == r {
+								want++
+							}
+						}
+						if n := x.Count(func(principal, resource string) bool { return principal == p && resource == r }); n != want {
+							t.Fatalf("%s on %s: %d grants, want %d", p, r, n, want)
+						}
 						for _, scope := range []string{"x", "y"} {
 							want := false
 							for _, h := range all {

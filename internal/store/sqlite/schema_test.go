@@ -196,6 +196,24 @@ func TestMigrationsKeepEveryRow(t *testing.T) {
 	}
 }
 
+// A revocation of very many counts none of their rows: it waits for nothing that
+// grows with them.
+//
+// Invariant: A5
+// Attack: RES-10
+func TestARevocationOfManyCountsFew(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, dir, sqlstore.Options{})
+	db := rawDB(t, filepath.Join(dir, dataFile))
+	for _, of := range []string{"'user:ana', ''", "'', 'orders'"} {
+		requester, resource, _ := strings.Cut(of, ", ")
+		steps := plan(t, db, strings.NewReplacer("$1", requester, "$2", resource).Replace(sqlstore.WaitingGrants))
+		if len(steps) != 1 || !strings.Contains(steps[0], "SEARCH requests USING INDEX requests_grant_state (grant_state=?)") {
+			t.Errorf("of %s: %q", of, steps)
+		}
+	}
+}
+
 // Lists by a state look at those that are in it, but for the states that nearly
 // all are in.
 //

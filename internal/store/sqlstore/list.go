@@ -32,9 +32,27 @@ func scanRequest(rows *sql.Rows) (*access.Request, error) {
 	return decodeRequest("decoding a request", version, body)
 }
 
-// CountRequests counts what Requests would list without a limit.
+// WaitingGrants counts the grants that are to begin of a requester or on a
+// resource, or of all. They are few: it looks at them and at no others, however
+// many the requester has had.
+const WaitingGrants = `SELECT COUNT(*) FROM requests WHERE grant_state IN ('scheduled', 'activating') AND grant_state <> 'ended'
+  AND ($1 = '' OR requester = $1) AND ($2 = '' OR resource = $2)`
+
+// CountWaiting is what WaitingGrants counts; "" stands for any.
+func (t *Tx) CountWaiting(requester, resource string) (int, error) {
+	q := newQuery(WaitingGrants)
+	q.args = []any{requester, resource}
+	return count(t, "counting the grants that are to begin", q)
+}
+
+// CountRequests counts what Requests would list without a limit. It may read
+// each of their rows: nothing that is waited for asks for it.
 func (t *Tx) CountRequests(f RequestFilter) (int, error) {
-	n, err := list(t, "counting requests", f.query("SELECT COUNT(*) FROM requests"), func(rows *sql.Rows) (n int, err error) {
+	return count(t, "counting requests", f.query("SELECT COUNT(*) FROM requests"))
+}
+
+func count(t *Tx, act string, q *query) (int, error) {
+	n, err := list(t, act, q, func(rows *sql.Rows) (n int, err error) {
 		return n, rows.Scan(&n)
 	})
 	if err != nil {

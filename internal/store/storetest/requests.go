@@ -310,6 +310,41 @@ func (s *suite) pending() {
 	})
 }
 
+func (s *suite) waiting() {
+	s.begin()
+	states := []access.GrantState{access.Scheduled, access.Activating, access.Active, access.Ending, access.Ended}
+	s.must(s.update(func(tx *sqlstore.Tx) error {
+		for i := range 20 {
+			r := request(fmt.Sprint("req_", i), start)
+			if i%2 == 1 {
+				r.Content.Resource = "ledger"
+			}
+			if i%3 == 0 {
+				r.Content.Requester = "user:bo"
+			}
+			if i > 0 { // the first has no grant
+				r.State, r.Grant = access.Approved, &access.Grant{ID: fmt.Sprint("grt_", i), State: states[i%5], StartsAt: start, ExpiresAt: start.Add(time.Hour)}
+			}
+			if err := tx.PutRequest(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	s.view(func(tx *sqlstore.Tx) error {
+		for of, want := range map[[2]string]int{{}: 7, {"user:ana"}: 5, {"user:bo"}: 2, {"", "orders"}: 3, {"", "ledger"}: 4, {"user:ana", "ledger"}: 3, {"user:cy"}: 0} {
+			n, err := tx.CountWaiting(of[0], of[1])
+			if err == nil && n != want {
+				err = fmt.Errorf("%d of %q are to begin, want %d", n, of, want)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 func (s *suite) input() {
 	s.begin()
 	s.must(s.update(func(tx *sqlstore.Tx) error {

@@ -35,6 +35,7 @@ func Run(t *testing.T, open Open) {
 		{"requests/filters and cursors", (*suite).filtersAndCursors},
 		{"requests/deadlines", (*suite).deadlines},
 		{"requests/pending", (*suite).pending},
+		{"requests/waiting", (*suite).waiting},
 		{"requests/input", (*suite).input},
 		{"group/savepoints", (*suite).savepoints},
 		{"group/after commit", (*suite).afterCommit},
