@@ -52,7 +52,7 @@ func TestAGrantThatMustBeMadeRealInItsTarget(t *testing.T) {
 		if len(jobs) != 1 || jobs[0].Attempts != 2 {
 			t.Fatalf("after a crash: %+v", jobs)
 		}
-		must(t, w.Done(ctx, jobs[0], nil, time.Time{}))
+		must(t, w.Done(ctx, broker.Outcome{Job: jobs[0]}))
 		token := w.token("user:ana", v.Grant.ID)
 		if !w.active(token) {
 			t.Error("not active after the connector's work")
@@ -67,14 +67,14 @@ func TestAGrantThatMustBeMadeRealInItsTarget(t *testing.T) {
 			if len(jobs) != 1 || jobs[0].Kind != broker.RemoveJob {
 				t.Fatalf("%+v", jobs)
 			}
-			must(t, w.Done(ctx, jobs[0], errors.New("the target is down"), w.clock.Now().Add(time.Minute)))
+			must(t, w.Done(ctx, broker.Outcome{Job: jobs[0], Problem: errors.New("the target is down"), RetryAt: w.clock.Now().Add(time.Minute)}))
 			if g := w.get("user:ana", v.ID).Grant; g.State != "ending" || !g.CleanupPending || *g.EndedReason != "returned" {
 				t.Errorf("it is %s, clean-up pending: %v", g.State, g.CleanupPending)
 			}
 			time.Sleep(time.Minute)
 		}
 		jobs = w.jobs()
-		must(t, w.Done(ctx, jobs[0], nil, time.Time{}))
+		must(t, w.Done(ctx, broker.Outcome{Job: jobs[0]}))
 		if g := w.get("user:ana", v.ID).Grant; g.State != "ended" || g.CleanupPending {
 			t.Errorf("it is %s", g.State)
 		}
@@ -87,7 +87,7 @@ func TestAGrantThatMustBeMadeRealInItsTarget(t *testing.T) {
 func TestAGrantThatCannotBeMadeReal(t *testing.T) {
 	withWorld(t, func(w *world) { w.connectors = map[string]bool{"http": true} }, func(w *world) {
 		v := w.mustSubmit("user:ana", "read", 10*time.Minute)
-		must(t, w.Done(context.Background(), w.jobs()[0], errors.Join(broker.ErrGiveUp, errors.New("no such table")), time.Time{}))
+		must(t, w.Done(context.Background(), broker.Outcome{Job: w.jobs()[0], Problem: errors.Join(broker.ErrGiveUp, errors.New("no such table"))}))
 		g := w.get("user:ana", v.ID).Grant
 		if g.State != "ending" || *g.EndedReason != "activation_failed" || len(w.entries("grant.activation_failed")) != 1 {
 			t.Errorf("%s, %v", g.State, g.EndedReason)
@@ -113,7 +113,7 @@ func TestWhoIsTold(t *testing.T) {
 				if m, err := notify.Compose(f, recipients); len(recipients) > 0 && (err != nil || strings.Contains(m.Text, "dpgt_")) {
 					t.Errorf("%v, %s", err, m.Text)
 				}
-				must(t, w.Done(ctx, j, nil, time.Time{}))
+				must(t, w.Done(ctx, broker.Outcome{Job: j}))
 			}
 			return types, to
 		}

@@ -1,5 +1,7 @@
 package broker
 
+import "github.com/daypass/daypass/internal/identity"
+
 // Crash ends what runs in the background without the record of a clean end;
 // the store is closed already.
 func (b *Broker) Crash() {
@@ -15,4 +17,10 @@ func (b *Broker) Awaited() bool {
 		return false
 	}
 	return true
+}
+
+// Verifies is whether a verifier is derived before the transaction that may keep
+// it.
+func (b *Broker) Verifies(c identity.Caller, grant, format string) bool {
+	return b.verifies(c, grant, format)
 }

@@ -216,7 +216,7 @@ func TestReviewersAreReminded(t *testing.T) {
 				if j.Notice == notify.ReviewDue && len(to) > 0 {
 					reminders++
 				}
-				must(t, w.Done(ctx, j, nil, time.Time{}))
+				must(t, w.Done(ctx, broker.Outcome{Job: j}))
 			}
 		}
 		for range 3 {

@@ -14,7 +14,6 @@ import (
 	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/live"
-	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -133,7 +132,7 @@ func (u *unit) end(r *access.Request, reason string) (*access.Request, error) {
 // resource. Of many, all are ended when it returns, and the newest are listed.
 func (b *Broker) RevokeAll(ctx context.Context, c identity.Caller, principal, resource, reason string, once *Once) (api.Revocation, error) {
 	var more *sweep
-	out, err := onceIn(b, ctx, c, sqlstore.Ends, once, func(u *unit) (api.Revocation, error) {
+	out, err := onceIn(b, ctx, c, sqlstore.Ends, once, nil, func(u *unit) (api.Revocation, error) {
 		out := api.Revocation{Grants: []api.Grant{}}
 		more = nil
 		if (principal == "") == (resource == "") {
@@ -259,11 +258,17 @@ func (b *Broker) Extend(ctx context.Context, c identity.Caller, grant string, d 
 // Issue makes a credential of an active grant, for the grantee alone. The
 // entry is durable before the secret is shown.
 func (b *Broker) Issue(ctx context.Context, c identity.Caller, grant, format string, once *Once) (api.Credential, error) {
-	if err := b.awaitActive(ctx, c, grant); err != nil {
-		return api.Credential{}, err
+	var made token
+	before := func() error {
+		made = newToken(grant)
+		err := b.awaitActive(ctx, c, grant)
+		if err == nil && b.verifies(c, grant, format) {
+			_, err = made.verifier()
+		}
+		return err
 	}
 	var finish func() (credential.Secret, error)
-	cred, err := onceOf(b, ctx, c, once, func(u *unit) (api.Credential, error) {
+	cred, err := onceIn(b, ctx, c, sqlstore.Normal, once, before, func(u *unit) (api.Credential, error) {
 		r, err := u.granted(grant)
 		if err != nil {
 			return api.Credential{}, err
@@ -272,7 +277,7 @@ func (b *Broker) Issue(ctx context.Context, c identity.Caller, grant, format str
 			return api.Credential{}, u.deny(audit.AccessDenied, r, &Error{Kind: Forbidden, Code: "forbidden", Message: "Only the grantee gets its credential."})
 		}
 		var out api.Credential
-		out, finish, err = u.issue(r, format)
+		out, finish, err = u.issue(r, format, made)
 		return out, err
 	})
 	if err != nil {
@@ -289,21 +294,35 @@ func (b *Broker) Issue(ctx context.Context, c identity.Caller, grant, format str
 	return cred, nil
 }
 
+// lookAgain is how often who waits for a grant looks whether it is still to
+// come. That it has come is in the index, and seen at once.
+const lookAgain = 200 * time.Millisecond
+
 // awaitActive waits up to 10 s for a grant that is being activated.
 func (b *Broker) awaitActive(ctx context.Context, c identity.Caller, grant string) error {
-	if _, ok := b.cfg.Index.Grant(grant); ok {
-		return nil // it has been active: Issue sees whether it is, and whose
-	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	for {
+	again := time.NewTicker(lookAgain)
+	defer again.Stop()
+	for look := true; ; {
 		moved := b.hub.wait()
-		g, err := b.Grant(ctx, c, grant)
-		if err != nil || g.State != string(access.Activating) || b.hub.over() {
-			return err
+		if _, ok := b.cfg.Index.Grant(grant); ok {
+			return nil // it has been active: Issue sees whether it is, and whose
 		}
+		if look {
+			g, err := b.Grant(ctx, c, grant)
+			if err != nil || g.State != string(access.Activating) {
+				return err
+			}
+		}
+		if b.hub.over() {
+			return nil
+		}
+		look = false
 		select {
 		case <-moved:
+		case <-again.C:
+			look = true
 		case <-ctx.Done():
 			return nil // Issue says what state it is in
 		}
@@ -312,7 +331,7 @@ func (b *Broker) awaitActive(ctx context.Context, c identity.Caller, grant strin
 
 // issue prepares a credential and records it; finish reveals or signs it after
 // the commit.
-func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (credential.Secret, error), error) {
+func (u *unit) issue(r *access.Request, format string, made token) (api.Credential, func() (credential.Secret, error), error) {
 	none := api.Credential{}
 	if g, ok := u.b.cfg.Index.Grant(r.Grant.ID); ok && r.Grant.ActiveAt(u.now) && !u.b.cfg.Index.LiveAt(g, u.now) {
 		// Checks deny it already, and its end is on its way to the record.
@@ -341,7 +360,7 @@ func (u *unit) issue(r *access.Request, format string) (api.Credential, func() (
 	switch format {
 	case "", "token":
 		out.Format = "token"
-		finish, err = u.issueToken(r, id)
+		finish, err = u.issueToken(r, id, made)
 	case "jwt":
 		finish, out.ExpiresAt, err = u.issueJWT(r, id)
 	default:
@@ -371,7 +390,7 @@ func (u *unit) issuable(r *access.Request) error {
 // in memory until the grant ends.
 const credentialsPerGrant = 1000
 
-func (u *unit) issueToken(r *access.Request, id string) (func() (credential.Secret, error), error) {
+func (u *unit) issueToken(r *access.Request, id string, made token) (func() (credential.Secret, error), error) {
 	have, err := u.tx.CountCredentials(r.Grant.ID)
 	if err != nil {
 		return nil, err
@@ -380,20 +399,17 @@ func (u *unit) issueToken(r *access.Request, id string) (func() (credential.Secr
 		return nil, u.deny(audit.AccessDenied, r, &Error{Kind: TooMany, Code: "too_many_credentials", RetryAfter: r.Grant.ExpiresAt.Sub(u.now),
 			Message: fmt.Sprintf("This grant has %d credentials already; use one of them.", have)})
 	}
-	secret, hash := credential.NewToken(credential.GrantToken)
-	err = u.keepCredential(sqlstore.Credential{Hash: hash, ID: id, Grant: r.Grant.ID, Request: r.ID, Kind: "token", IssuedAt: u.now, ExpiresAt: r.Grant.ExpiresAt})
-	if res, ok := u.state.catalog.Resource(r.Content.Resource); ok && err == nil {
-		if _, ok := res.Kind.(policy.Proven); ok {
-			err = u.keepVerifier(r.Grant.ID, secret)
-		}
+	err = u.keepCredential(sqlstore.Credential{Hash: made.hash, ID: id, Grant: r.Grant.ID, Request: r.ID, Kind: "token", IssuedAt: u.now, ExpiresAt: r.Grant.ExpiresAt})
+	if res, ok := u.state.catalog.Resource(r.Content.Resource); ok && err == nil && proven(res.Kind) {
+		err = u.keepVerifier(r.Grant.ID, made)
 	}
-	return func() (credential.Secret, error) { return secret, nil }, err
+	return func() (credential.Secret, error) { return made.secret, nil }, err
 }
 
 // keepVerifier keeps what a gateway needs to have a client prove that it holds
 // a token, without the token.
-func (u *unit) keepVerifier(grant string, token credential.Secret) error {
-	v, err := credential.NewVerifier(token, grant)
+func (u *unit) keepVerifier(grant string, made token) error {
+	v, err := made.verifier()
 	if err != nil {
 		return err
 	}

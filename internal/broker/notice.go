@@ -38,6 +38,7 @@ func (u *unit) enqueue(kind, key string, p payload, in time.Duration) error {
 	if err != nil {
 		return err
 	}
+	u.tx.AfterCommit(u.b.queued.publish)
 	return u.tx.Enqueue(sqlstore.Job{Kind: kind, Key: key, Payload: raw, RunAt: u.now.Add(in)})
 }
 

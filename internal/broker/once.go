@@ -43,12 +43,21 @@ func (f *inflight) leave(key [3]string) {
 // refusal, is kept in the same commit as what fn did, so that a retry after a
 // crash gets the same answer and nothing happens twice (A23).
 func onceOf[T any](b *Broker, ctx context.Context, c identity.Caller, once *Once, fn func(*unit) (T, error)) (T, error) {
-	return onceIn(b, ctx, c, sqlstore.Normal, once, fn)
+	return onceIn(b, ctx, c, sqlstore.Normal, once, nil, fn)
 }
 
-func onceIn[T any](b *Broker, ctx context.Context, c identity.Caller, class sqlstore.Class, once *Once, fn func(*unit) (T, error)) (T, error) {
+// onceIn is onceOf in a class, with something before the transaction that takes
+// longer than a commit may; nil for nothing. What was answered before is
+// answered again without it, whatever has become of what it asks; its own error
+// is not kept as an answer.
+func onceIn[T any](b *Broker, ctx context.Context, c identity.Caller, class sqlstore.Class, once *Once, before func() error, fn func(*unit) (T, error)) (T, error) {
 	var result T
 	if once == nil {
+		if before != nil {
+			if err := before(); err != nil {
+				return result, err
+			}
+		}
 		err := b.do(ctx, c, class, func(u *unit) (err error) {
 			result, err = fn(u)
 			return err
@@ -60,6 +69,14 @@ func onceIn[T any](b *Broker, ctx context.Context, c identity.Caller, class sqls
 		return result, &Error{Kind: Conflict, Code: "idempotency_key_in_flight", Message: "A call with this Idempotency-Key is being answered right now; try again in a moment.", RetryAfter: time.Second}
 	}
 	defer b.inflight.leave(key)
+	if before != nil {
+		if err := b.replayed(ctx, c, once); err != nil {
+			return result, err
+		}
+		if err := before(); err != nil {
+			return result, err
+		}
+	}
 	err := b.do(ctx, c, class, func(u *unit) error {
 		if err := u.replay(once); err != nil {
 			return err
@@ -88,15 +105,25 @@ func onceIn[T any](b *Broker, ctx context.Context, c identity.Caller, class sqls
 	return result, err
 }
 
+// replayed is replay on a snapshot, before a transaction that looks again.
+func (b *Broker) replayed(ctx context.Context, c identity.Caller, once *Once) error {
+	if b.broken.Load() != nil {
+		return nil // the transaction says why
+	}
+	return b.view(ctx, func(tx *sqlstore.Tx) error { return replay(tx, c, once, b.now()) })
+}
+
+func (u *unit) replay(once *Once) error { return replay(u.tx, u.c, once, u.now) }
+
 // replay returns *Replayed when the call was answered before.
-func (u *unit) replay(once *Once) error {
-	kept, err := u.tx.Reply(u.c.Principal, once.Route, once.Key)
+func replay(tx *sqlstore.Tx, c identity.Caller, once *Once, now time.Time) error {
+	kept, err := tx.Reply(c.Principal, once.Route, once.Key)
 	switch {
 	case errors.Is(err, sqlstore.ErrNotFound):
 		return nil
 	case err != nil:
 		return err
-	case kept.At.Before(u.now.Add(-replyTTL)):
+	case kept.At.Before(now.Add(-replyTTL)):
 		return nil
 	case kept.BodyHash != once.Body:
 		return &Error{Kind: Invalid, Code: "idempotency_key_reused", Message: "This Idempotency-Key was used with another body; use a new key for a new call."}

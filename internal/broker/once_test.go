@@ -14,6 +14,10 @@ import (
 
 func once(key, body string) *broker.Once {
 	o := &broker.Once{Route: "POST /v1/requests", Key: key, Encode: func(result any, err error) broker.Reply {
+		var refused *broker.Error
+		if errors.As(err, &refused) && refused.Kind == broker.Unavailable {
+			return broker.Reply{Status: 503}
+		}
 		if err != nil {
 			return broker.Reply{Status: 403, Body: []byte(err.Error())}
 		}

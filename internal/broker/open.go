@@ -86,6 +86,7 @@ type Broker struct {
 	old      compiled      // catalogs of earlier versions
 	inflight inflight
 	hub      hub
+	queued   hub // of jobs alone: for the worker
 	recorder *recorder
 	sweeps   sweeps
 	cursors  cursorKey
@@ -115,6 +116,7 @@ const (
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	b := &Broker{cfg: cfg}
 	b.hub.init()
+	b.queued.init()
 	b.sweeps.init()
 	b.recorder = newRecorder(b)
 	var unclean bool
@@ -236,6 +238,9 @@ func (b *Broker) Close(ctx context.Context) error {
 
 // Moved returns a channel that is closed at the next commit.
 func (b *Broker) Moved() <-chan struct{} { return b.hub.wait() }
+
+// Queued returns a channel that is closed at the next commit with a job.
+func (b *Broker) Queued() <-chan struct{} { return b.queued.wait() }
 
 func (b *Broker) catalog() *policy.Catalog { return b.state.Load().catalog }
 

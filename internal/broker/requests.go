@@ -26,7 +26,7 @@ func (b *Broker) Review(ctx context.Context, c identity.Caller, id string, v Vot
 	if v.Decision == string(access.Deny) {
 		class = sqlstore.Ends // a denial must work on a full disk
 	}
-	return onceIn(b, ctx, c, class, once, func(u *unit) (View, error) { return u.review(id, v) })
+	return onceIn(b, ctx, c, class, once, nil, func(u *unit) (View, error) { return u.review(id, v) })
 }
 
 func (u *unit) review(id string, v Vote) (View, error) {

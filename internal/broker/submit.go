@@ -32,8 +32,12 @@ type Submission struct {
 
 // Submit makes a request; it is decided at once where a rule says so.
 func (b *Broker) Submit(ctx context.Context, c identity.Caller, s Submission, once *Once) (View, error) {
-	found := b.inspect(ctx, c, s)
-	return onceOf(b, ctx, c, once, func(u *unit) (View, error) { return u.submit(s, "", found) })
+	var found inspected
+	look := func() error {
+		found = b.inspect(ctx, c, s)
+		return nil
+	}
+	return onceIn(b, ctx, c, sqlstore.Normal, once, look, func(u *unit) (View, error) { return u.submit(s, "", found) })
 }
 
 // DryRun says how a submission would be decided. Nothing is kept but an entry.

@@ -111,29 +111,46 @@ func (b *Broker) Claim(ctx context.Context, limit int) (jobs []Job, next time.Ti
 	return jobs, next, err
 }
 
-// Done says how a job went: nil, or the error to try again after. A connector
-// job reports to the request in the same commit.
-func (b *Broker) Done(ctx context.Context, j Job, problem error, retryAt time.Time) error {
+// Outcome says how a job went: Problem is nil, or what to try again after.
+// RetryAt is ignored when Problem is nil; zero means never again.
+type Outcome struct {
+	Job     Job
+	Problem error
+	RetryAt time.Time
+}
+
+// Done writes down how jobs went, in one commit: all of them or, with an error,
+// none. A connector's job reports to its request in that commit.
+func (b *Broker) Done(ctx context.Context, all ...Outcome) error {
 	return b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
-		if cmd := report(j, problem); cmd != nil {
-			r, err := u.load(j.Request)
-			if err != nil {
-				return err
-			}
-			if _, err := u.run(r, cmd, detail{}); err != nil {
+		for _, o := range all {
+			if err := u.done(o); err != nil {
 				return err
 			}
 		}
-		if problem == nil || retryAt.IsZero() {
-			if j.Again {
-				if err := u.reminded(j); err != nil {
-					return err
-				}
-			}
-			return u.tx.FinishJob(j.ID)
-		}
-		return u.tx.RetryJob(j.ID, retryAt, problem.Error())
+		return nil
 	})
+}
+
+func (u *unit) done(o Outcome) error {
+	if cmd := report(o.Job, o.Problem); cmd != nil {
+		r, err := u.load(o.Job.Request)
+		if err != nil {
+			return err
+		}
+		if _, err := u.run(r, cmd, detail{}); err != nil {
+			return err
+		}
+	}
+	if o.Problem != nil && !o.RetryAt.IsZero() {
+		return u.tx.RetryJob(o.Job.ID, o.RetryAt, o.Problem.Error())
+	}
+	if o.Job.Again {
+		if err := u.reminded(o.Job); err != nil {
+			return err
+		}
+	}
+	return u.tx.FinishJob(o.Job.ID)
 }
 
 // report is what a connector's result means for the grant.

@@ -36,7 +36,9 @@ type world struct {
 	*broker.Broker
 	notifiers  []string
 	connectors map[string]bool
-	revoked    time.Time // by revokeMany
+	inspect    func() (policy.Finding, error) // of any target; nil: nobody looks
+	kinds      []policy.Kind                  // nil: http
+	revoked    time.Time                      // by revokeMany
 }
 
 // brokenStore lets a test fail what the store would do.
@@ -131,8 +133,16 @@ func (w *world) start() {
 	}))
 	w.broken = brokenStore{Store: w.store}
 	w.index = live.New(w.clock.Now)
+	kinds := w.kinds
+	if kinds == nil {
+		kinds = []policy.Kind{httpkind.Kind{}}
+	}
+	var inspect func(context.Context, *policy.Resource, policy.Scope) (policy.Finding, error)
+	if w.inspect != nil {
+		inspect = func(context.Context, *policy.Resource, policy.Scope) (policy.Finding, error) { return w.inspect() }
+	}
 	w.Broker, err = broker.Open(ctx, broker.Config{
-		Store: &w.broken, Clock: w.clock, Index: w.index, Keys: keys, AuditKey: vkey, Kinds: []policy.Kind{httpkind.Kind{}},
+		Store: &w.broken, Clock: w.clock, Index: w.index, Keys: keys, AuditKey: vkey, Kinds: kinds, Inspect: inspect,
 		PublicURL: "https://daypass.test", Limits: limits, Notifiers: w.notifiers, Connectors: w.connectors, Log: slog.New(slog.DiscardHandler),
 	})
 	must(w.t, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,9 @@ type work struct {
 	dueAt    []time.Time
 	jobs     []queued
 	done     []finished
+	commits  int
+	slow     time.Duration // of a commit
+	unkept   int64         // of a job: its outcome cannot be kept
 	beats    int
 	moved    chan struct{}
 	dueError error
@@ -70,12 +74,21 @@ func (w *work) Claim(_ context.Context, limit int) (jobs []broker.Job, next time
 	return jobs, next, nil
 }
 
-func (w *work) Done(_ context.Context, j broker.Job, problem error, retryAt time.Time) error {
+func (w *work) Done(_ context.Context, all ...broker.Outcome) error {
+	time.Sleep(w.slow)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.done = append(w.done, finished{j, problem, retryAt, time.Now()})
-	if problem != nil && !retryAt.IsZero() {
-		w.jobs = append(w.jobs, queued{j, retryAt})
+	w.commits++
+	for _, o := range all {
+		if o.Job.ID == w.unkept {
+			return errors.New("it cannot be kept")
+		}
+	}
+	for _, o := range all {
+		w.done = append(w.done, finished{o.Job, o.Problem, o.RetryAt, time.Now()})
+		if o.Problem != nil && !o.RetryAt.IsZero() {
+			w.jobs = append(w.jobs, queued{o.Job, o.RetryAt})
+		}
 	}
 	return nil
 }
@@ -85,6 +98,8 @@ func (w *work) Moved() <-chan struct{} {
 	defer w.mu.Unlock()
 	return w.moved
 }
+
+func (w *work) Queued() <-chan struct{} { return w.Moved() }
 
 func (w *work) Heartbeat(context.Context) error {
 	w.mu.Lock()
@@ -126,11 +141,16 @@ func (c *target) Close()                                           {}
 type receiver struct {
 	name string
 	send func(attempt int) error
+	hold func() // in place of send
 	sent int
 }
 
 func (r *receiver) Name() string { return r.name }
 func (r *receiver) Send(context.Context, notify.Message) error {
+	if r.hold != nil {
+		r.hold()
+		return nil
+	}
 	r.sent++
 	return r.send(r.sent)
 }
@@ -256,5 +276,70 @@ func TestAReceiverThatAsksToWaitIsLeftAlone(t *testing.T) {
 	run(t, w, &target{}, []notify.Notifier{hook}, func() { time.Sleep(time.Hour) })
 	if len(w.done) != 2 || w.done[1].at.Sub(w.done[0].at) < 20*time.Minute {
 		t.Errorf("%+v", w.done)
+	}
+}
+
+// What is over while one commit is made goes into the next together, and what
+// cannot be kept holds up nothing else.
+//
+// Invariant: A39
+func TestOutcomesAreReportedTogether(t *testing.T) {
+	const n = 200
+	w, c := &work{unkept: 7}, &target{}
+	for i := range n {
+		w.jobs = append(w.jobs, queued{Job: broker.Job{ID: int64(i), Kind: broker.NotifyJob, Request: "req_1", By: "hook"}})
+	}
+	w.slow = 10 * time.Millisecond
+	hook := &receiver{name: "hook", send: func(int) error { return nil }}
+	var took time.Duration
+	run(t, w, c, []notify.Notifier{hook}, func() {
+		began := time.Now()
+		for took == 0 && time.Since(began) < time.Minute {
+			time.Sleep(time.Millisecond)
+			w.mu.Lock()
+			if len(w.done) == n-1 {
+				took = time.Since(began)
+			}
+			w.mu.Unlock()
+		}
+	})
+	seen := map[int64]int{}
+	for _, f := range w.done {
+		seen[f.job.ID]++
+	}
+	if len(seen) != n-1 || seen[7] != 0 || took == 0 {
+		t.Fatalf("%d of %d outcomes are kept, after %v", len(seen), n-1, took)
+	}
+	if w.commits > n/2 {
+		t.Errorf("%d commits for %d outcomes", w.commits, n)
+	}
+}
+
+// Notices have few of the places, so that they hold up no grant.
+func TestNoticesLeaveRoomForGrants(t *testing.T) {
+	w, c := &work{}, &target{}
+	for i := range 20 {
+		w.jobs = append(w.jobs, queued{Job: broker.Job{ID: int64(i + 1), Kind: broker.NotifyJob, Request: "req_1", By: "hook"}})
+	}
+	w.jobs = append(w.jobs, queued{Job: broker.Job{ID: 100, Kind: broker.ProvisionJob, Request: "req_1"}})
+	var at, most atomic.Int64
+	hook := &receiver{name: "hook", hold: func() {
+		if n := at.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		time.Sleep(10 * time.Second)
+		at.Add(-1)
+	}}
+	run(t, w, c, []notify.Notifier{hook}, func() {
+		time.Sleep(time.Second)
+		w.mu.Lock()
+		if len(w.done) != 1 || w.done[0].job.ID != 100 {
+			t.Errorf("a grant waits behind notices: %+v", w.done)
+		}
+		w.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+	})
+	if most.Load() != noticesParallel || len(w.done) != 21 {
+		t.Errorf("%d notices at once, %d jobs done", most.Load(), len(w.done))
 	}
 }
