@@ -66,6 +66,7 @@ var parts = []part{
 	{"postgres", (*bench).databases},
 	{"sessions", (*bench).sessions},
 	{"ends", (*bench).ends},
+	{"grants", (*bench).grants},
 	{"peers", (*bench).peers},
 }
 

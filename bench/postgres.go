@@ -43,22 +43,11 @@ type route struct {
 // enforcement and record.
 func (b *bench) databases(ctx context.Context) error {
 	b.report.note(b.out, "PostgreSQL: pgbench -S (one SELECT by key a transaction), a PostgreSQL on this machine without fsync; directly, through pgbouncer in session mode, through a relay of io.Copy in a process of its own, and through the gateway with roles, gate and a record of each statement.")
-	bin, err := scratchpg.Find()
-	if err != nil {
-		return err
-	}
-	pg, err := scratchpg.Start(ctx, bin, superPassword, "max_connections = 200")
+	pg, direct, err := scratch(ctx)
 	if err != nil {
 		return err
 	}
 	defer pg.Stop()
-	if err := pg.Run(ctx, "postgres", "create database "+benchDatabase); err != nil {
-		return err
-	}
-	direct := route{name: "direct", host: "127.0.0.1", port: strconv.Itoa(pg.Port), user: scratchpg.Superuser, password: superPassword, mode: "disable"}
-	if out, err := pgbench(ctx, direct, "-i", "-q", "-s", "1").CombinedOutput(); err != nil {
-		return fmt.Errorf("pgbench -i: %w: %s", err, out)
-	}
 	s, err := b.guarded(ctx, pg)
 	if err != nil {
 		return err
@@ -90,7 +79,31 @@ func (b *bench) databases(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.wholeGrants(ctx, s)
+	return nil
+}
+
+// scratch starts a PostgreSQL with the database of pgbench.
+func scratch(ctx context.Context) (*scratchpg.Server, route, error) {
+	bin, err := scratchpg.Find()
+	if err != nil {
+		return nil, route{}, err
+	}
+	pg, err := scratchpg.Start(ctx, bin, superPassword, "max_connections = 200")
+	if err != nil {
+		return nil, route{}, err
+	}
+	direct := route{name: "direct", host: "127.0.0.1", port: strconv.Itoa(pg.Port), user: scratchpg.Superuser, password: superPassword, mode: "disable"}
+	err = pg.Run(ctx, "postgres", "create database "+benchDatabase)
+	if err == nil {
+		if out, failed := pgbench(ctx, direct, "-i", "-q", "-s", "1").CombinedOutput(); failed != nil {
+			err = fmt.Errorf("pgbench -i: %w: %s", failed, out)
+		}
+	}
+	if err != nil {
+		pg.Stop()
+		return nil, route{}, err
+	}
+	return pg, direct, nil
 }
 
 // transactions compares the routes in turns.
@@ -127,23 +140,6 @@ func (b *bench) transactions(ctx context.Context, routes []route, clients int) e
 			b.report.check(b.out, what+", of pgbouncer", "≥ 0.95", figure, ratio >= 0.95, limit)
 		}
 	}
-	return nil
-}
-
-// wholeGrants counts how many grants a second are asked for, approved, made
-// real as a role, and given a credential.
-func (b *bench) wholeGrants(ctx context.Context, s *server) error {
-	var all []float64
-	for range b.scale.rounds {
-		rate, err := b.cycle(ctx, s, 16, "orders-db")
-		if err != nil {
-			return err
-		}
-		all = append(all, rate)
-	}
-	rate := median(all)
-	b.report.check(b.out, "PostgreSQL grants with role and credential, 16 clients", "≥ 800/s", fmt.Sprintf("%.0f/s", rate), rate >= 800,
-		"the worker finds a grant in the store, makes its role, and writes that down, eight at a time; then the credential, whose verifier takes a millisecond")
 	return nil
 }
 

@@ -37,7 +37,28 @@ func (c conn) query(ctx context.Context, sql string, args ...string) ([][]string
 	for i, a := range args {
 		values[i] = []byte(a)
 	}
-	result := c.ExecParams(ctx, sql, values, nil, nil, nil).Read()
+	return rowsOf(c.ExecParams(ctx, sql, values, nil, nil, nil).Read())
+}
+
+// prepared is query with a statement that the server prepares once for each
+// connection: for what is asked at every grant.
+func (c conn) prepared(ctx context.Context, sql string, args ...string) ([][]string, error) {
+	name, ok := c.CustomData()[sql].(string)
+	if !ok {
+		name = fmt.Sprintf("daypass_%d", len(c.CustomData()))
+		if _, err := c.Prepare(ctx, name, sql, nil); err != nil {
+			return nil, err
+		}
+		c.CustomData()[sql] = name
+	}
+	values := make([][]byte, len(args))
+	for i, a := range args {
+		values[i] = []byte(a)
+	}
+	return rowsOf(c.ExecPrepared(ctx, name, values, nil, nil).Read())
+}
+
+func rowsOf(result *pgconn.Result) ([][]string, error) {
 	if result.Err != nil {
 		return nil, result.Err
 	}

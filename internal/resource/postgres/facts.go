@@ -99,8 +99,11 @@ func (s *server) groups(ctx context.Context, on conn, f *facts) error {
 
 // member makes role a member of group, which it need not become (SET ROLE)
 // where that can be said.
-func (f *facts) member(group, role string) string {
-	sql := "GRANT " + ident(group) + " TO " + ident(role)
+func (f *facts) member(group, role string) string { return f.members(group, []string{ident(role)}) }
+
+// members is member for several roles, as SQL has their names.
+func (f *facts) members(group string, roles []string) string {
+	sql := "GRANT " + ident(group) + " TO " + strings.Join(roles, ", ")
 	if f.version >= 160000 {
 		sql += " WITH INHERIT TRUE, SET FALSE"
 	}
@@ -111,7 +114,7 @@ func (f *facts) member(group, role string) string {
 func (s *server) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.facts, s.scopes = nil, map[string]bool{}
+	s.facts, s.scopes, s.reaches = nil, map[string]bool{}, map[string]*reach{}
 }
 
 func yes(text string) bool { return strings.HasPrefix(text, "t") }

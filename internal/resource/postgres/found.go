@@ -38,12 +38,20 @@ func (f found) canonical() (json.RawMessage, error) {
 // maxTables bounds what schemas may stand for.
 const maxTables = 500
 
-const tablesSQL = `
+// Tables by their names, and those of whole schemas. The first is what most
+// scopes have, and goes by the indexes of the catalog.
+const (
+	tablesSQL = `
+select w.schema || '.' || w.name, c.oid
+from unnest($1::name[], $2::name[]) as w(schema, name)
+  join pg_namespace n on n.nspname = w.schema join pg_class c on c.relnamespace = n.oid and c.relname = w.name
+where c.relkind in ('r', 'p', 'v', 'm', 'f')`
+	schemaTablesSQL = `
 select n.nspname || '.' || c.relname, c.oid
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p', 'v', 'm', 'f')
-  and (n.nspname = any($2::text[]) or n.nspname || '.' || c.relname = any($1::text[]))
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname = any($1::name[])
 order by 1 limit 501`
+)
 
 const columnsSQL = `
 select n.nspname || '.' || c.relname, a.attname, a.attnum
@@ -61,30 +69,54 @@ func (c *connector) resolve(ctx context.Context, on conn, s *Scope) (found, erro
 	if want := s.fields.Database; want != "" && want != f.Database {
 		return f, &policy.Unfit{Field: "database", Message: "This resource is the database " + f.Database + ", not " + want + "."}
 	}
-	rows, err := on.query(ctx, tablesSQL, array(s.fields.Tables), array(s.fields.Schemas))
-	if err != nil {
+	if err := c.resolveTables(ctx, on, s, &f); err != nil {
 		return f, err
-	}
-	if len(rows) > maxTables {
-		return f, &policy.Unfit{Field: "schemas", Message: fmt.Sprintf("These schemas hold more than %d tables: name the tables that are needed.", maxTables)}
-	}
-	for _, row := range rows {
-		f.Tables[row[0]] = oidOf(row[1])
-	}
-	for _, t := range s.fields.Tables {
-		if f.Tables[t] == 0 {
-			return f, c.missing(ctx, on, "tables", "table", t)
-		}
-	}
-	for _, schema := range s.fields.Schemas {
-		if !slices.ContainsFunc(rows, func(row []string) bool { return strings.HasPrefix(row[0], schema+".") }) {
-			return f, c.missing(ctx, on, "schemas", "schema with tables", schema)
-		}
 	}
 	if err := c.resolveColumns(ctx, on, s, &f); err != nil {
 		return f, err
 	}
 	return f, c.resolveFunctions(ctx, on, s, &f)
+}
+
+func (c *connector) resolveTables(ctx context.Context, on conn, s *Scope, f *found) error {
+	if len(s.fields.Tables) > 0 {
+		var schemas, names []string
+		for _, t := range s.fields.Tables {
+			schema, name, _ := strings.Cut(t, ".")
+			schemas, names = append(schemas, schema), append(names, name)
+		}
+		rows, err := on.prepared(ctx, tablesSQL, array(schemas), array(names))
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			f.Tables[row[0]] = oidOf(row[1])
+		}
+		for _, t := range s.fields.Tables {
+			if f.Tables[t] == 0 {
+				return c.missing(ctx, on, "tables", "table", t)
+			}
+		}
+	}
+	if len(s.fields.Schemas) == 0 {
+		return nil
+	}
+	rows, err := on.query(ctx, schemaTablesSQL, array(s.fields.Schemas))
+	if err != nil {
+		return err
+	}
+	if len(rows) > maxTables {
+		return &policy.Unfit{Field: "schemas", Message: fmt.Sprintf("These schemas hold more than %d tables: name the tables that are needed.", maxTables)}
+	}
+	for _, row := range rows {
+		f.Tables[row[0]] = oidOf(row[1])
+	}
+	for _, schema := range s.fields.Schemas {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return strings.HasPrefix(row[0], schema+".") }) {
+			return c.missing(ctx, on, "schemas", "schema with tables", schema)
+		}
+	}
+	return nil
 }
 
 func (c *connector) resolveColumns(ctx context.Context, on conn, s *Scope, f *found) error {
@@ -174,33 +206,39 @@ func (c *connector) check(ctx context.Context, r *policy.Resource, s *Scope, raw
 	if err != nil {
 		return err
 	}
-	_, err = server.stands(ctx, s, raw)
-	return err
+	was, err := foundIn(raw)
+	if err != nil {
+		return err
+	}
+	return server.looks.with(ctx, func(on conn) error { return c.stands(ctx, on, s, was) })
 }
 
 // unlike says that names do not stand any more for what was found: the one error
 // of a check that is for the client to know.
 type unlike struct{ error }
 
-func (s *server) stands(ctx context.Context, scope *Scope, raw json.RawMessage) (found, error) {
+// foundIn reads what was found when access was asked for.
+func foundIn(raw json.RawMessage) (found, error) {
 	var was found
 	if err := json.Unmarshal(raw, &was); err != nil || was.OID == 0 {
 		return was, unlike{errors.New("it is not known what this access was given to: ask again")}
 	}
+	return was, nil
+}
+
+func (c *connector) stands(ctx context.Context, on conn, scope *Scope, was found) error {
 	// A schema stands for the tables that it held: newer ones are none of them.
 	names := *scope
 	names.fields.Tables, names.fields.Schemas = slices.Sorted(maps.Keys(was.Tables)), nil
-	return was, s.with(ctx, func(on conn) error {
-		now, err := s.c.resolve(ctx, on, &names)
-		if unfit, ok := errors.AsType[*policy.Unfit](err); ok {
-			return unlike{fmt.Errorf("%s: ask again", strings.TrimSuffix(unfit.Message, "."))}
-		}
-		if err != nil {
-			return err
-		}
-		if err := stillThere(was, now); err != nil {
-			return unlike{err}
-		}
-		return nil
-	})
+	now, err := c.resolve(ctx, on, &names)
+	if unfit, ok := errors.AsType[*policy.Unfit](err); ok {
+		return unlike{fmt.Errorf("%s: ask again", strings.TrimSuffix(unfit.Message, "."))}
+	}
+	if err != nil {
+		return err
+	}
+	if err := stillThere(was, now); err != nil {
+		return unlike{err}
+	}
+	return nil
 }

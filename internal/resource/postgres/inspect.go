@@ -41,17 +41,17 @@ func (c *connector) Inspect(ctx context.Context, r *policy.Resource, scope polic
 		return policy.Finding{}, err
 	}
 	var f found
-	err = server.with(ctx, func(on conn) (err error) {
-		if f, err = c.resolve(ctx, on, s); err != nil {
-			return err
-		}
-		f.Effective, err = preview(ctx, on, f)
-		f.Summary = f.Effective.over(f)
+	err = server.looks.with(ctx, func(on conn) (err error) {
+		f, err = c.resolve(ctx, on, s)
 		return err
 	})
 	if err != nil {
 		return policy.Finding{}, err
 	}
+	if f.Effective, err = server.reaching(ctx, f); err != nil {
+		return policy.Finding{}, err
+	}
+	f.Summary = f.Effective.over(f)
 	if err := config.bears(f); err != nil {
 		return policy.Finding{}, err
 	}
@@ -61,21 +61,26 @@ func (c *connector) Inspect(ctx context.Context, r *policy.Resource, scope polic
 
 // preview asks the catalog of the server, which knows what PUBLIC may do.
 func preview(ctx context.Context, on conn, f found) (effective, error) {
-	schemas := []string{}
-	for name := range maps.Keys(f.Tables) {
-		schema, _, _ := strings.Cut(name, ".")
-		schemas = append(schemas, schema)
-	}
-	for name := range maps.Keys(f.Functions) {
-		schema, _, _ := splitFunction(name)
-		schemas = append(schemas, schema)
-	}
 	var e effective
-	row, err := on.one(ctx, previewSQL, oids(f.Tables), array(sorted(schemas)), oids(f.Functions))
+	row, err := on.one(ctx, previewSQL, oids(f.Tables), array(f.schemas()), oids(f.Functions))
 	if err != nil {
 		return e, fmt.Errorf("asking what a role would reach: %w", err)
 	}
 	return e, json.Unmarshal([]byte(row[0]), &e)
+}
+
+// schemas are those of the tables and functions.
+func (f found) schemas() []string {
+	all := []string{}
+	for name := range maps.Keys(f.Tables) {
+		schema, _, _ := strings.Cut(name, ".")
+		all = append(all, schema)
+	}
+	for name := range maps.Keys(f.Functions) {
+		schema, _, _ := splitFunction(name)
+		all = append(all, schema)
+	}
+	return sorted(all)
 }
 
 func oids(of map[string]uint32) string {

@@ -12,57 +12,48 @@ import (
 
 // Provision implements resource.Connector.
 func (c *connector) Provision(ctx context.Context, t resource.Target) error {
-	s, config, err := c.primary(t.Resource)
+	g, err := c.making(t)
 	if err != nil {
 		return err
 	}
-	scope, err := parseScope(t.Grant.Scope)
-	if err != nil {
-		return fmt.Errorf("the scope of the grant: %w", err)
-	}
-	remaining := t.ExpiresAt.Sub(c.deps.Now())
-	if remaining <= 0 {
-		return errors.New("the grant is over already")
-	}
-	was, err := s.stands(ctx, scope, t.Found)
-	if err != nil {
-		return err
-	}
-	g := &madeGrant{target: t, on: s, needs: privilegesOf(scope, was), role: grantRoleOf(t.Grant.ID, config, scope, t.ExpiresAt, remaining)}
-	if g.role.verifier, err = c.verifier(t.Grant.ID); err != nil {
-		return fmt.Errorf("the password of a role: %w", err)
-	}
-	if g.role.scope, err = g.needs.role(); err != nil {
-		return fmt.Errorf("the name of a role: %w", err)
-	}
-	if err := g.realise(ctx); err != nil {
+	if err := g.on.makes.do(ctx, g); err != nil {
 		return err
 	}
 	c.mu.Lock()
-	c.made[g.role.name] = g
+	c.made[g.role.name] = g.madeGrant
 	c.mu.Unlock()
-	if s.cutter.warm(ctx) != nil {
-		c.deps.Log.Warn("the connection that ends sessions is not there yet", "server", s.at.addr())
+	if g.on.cutter.warm(ctx) != nil {
+		c.deps.Log.Warn("the connection that ends sessions is not there yet", "server", g.on.at.addr())
 	}
 	return nil
 }
 
-// realise makes the role of g as it should be, and the scope role under it.
-func (g *madeGrant) realise(ctx context.Context) error {
-	err := patiently(ctx, func() error {
-		if err := g.on.ensure(ctx, g.role.scope, g.needs); err != nil {
-			return err
-		}
-		err := g.on.with(ctx, func(on conn) error { return g.on.makeRole(ctx, on, g.role) })
-		if state(err) == undefinedObject {
-			g.on.forget() // somebody dropped the scope role or a group
-		}
-		return err
-	})
+// making is what is to be made for a grant.
+func (c *connector) making(t resource.Target) (*making, error) {
+	s, config, err := c.primary(t.Resource)
 	if err != nil {
-		return fmt.Errorf("making the role %s: %w", g.role.name, err)
+		return nil, err
 	}
-	return nil
+	scope, err := parseScope(t.Grant.Scope)
+	if err != nil {
+		return nil, fmt.Errorf("the scope of the grant: %w", err)
+	}
+	remaining := t.ExpiresAt.Sub(c.deps.Now())
+	if remaining <= 0 {
+		return nil, errors.New("the grant is over already")
+	}
+	was, err := foundIn(t.Found)
+	if err != nil {
+		return nil, err
+	}
+	g := &madeGrant{target: t, on: s, needs: privilegesOf(scope, was), role: grantRoleOf(t.Grant.ID, config, scope, t.ExpiresAt, remaining)}
+	if g.role.verifier, err = c.verifier(t.Grant.ID); err != nil {
+		return nil, fmt.Errorf("the password of a role: %w", err)
+	}
+	if g.role.scope, err = g.needs.role(); err != nil {
+		return nil, fmt.Errorf("the name of a role: %w", err)
+	}
+	return &making{g, config, scope, was}, nil
 }
 
 // madeRole is the role of a grant as it should be.
@@ -96,41 +87,6 @@ func grantRoleOf(grant string, config *Config, scope *Scope, until time.Time, re
 	}
 	m.readOnly = len(scope.fields.Actions) == 1 && scope.fields.Actions[0] == "select"
 	return m
-}
-
-// makeRole makes the role, or sets right the one that is there.
-func (s *server) makeRole(ctx context.Context, on conn, m madeRole) error {
-	f, err := s.look(ctx, on)
-	if err != nil {
-		return err
-	}
-	options := fmt.Sprintf(" LOGIN INHERIT CONNECTION LIMIT %d VALID UNTIL %s PASSWORD %s", m.sessions, literal(m.untilText()), literal(m.verifier))
-	lock := "SELECT pg_advisory_xact_lock_shared(" + turns + "); "
-	create := "CREATE ROLE " + ident(m.name) + options
-	joins := "; " + f.member(m.scope, m.name) + "; " + f.member(s.c.ownGroup(), m.name)
-	if f.version < 160000 {
-		create += " IN ROLE " + ident(m.scope) + ", " + ident(s.c.ownGroup())
-	} else {
-		create += joins
-	}
-	err = on.transact(ctx, lock+create+m.settings(f))
-	if state(err) != duplicateObject && state(err) != uniqueViolation {
-		return err
-	}
-	alter := "ALTER ROLE " + ident(m.name)
-	if f.superuser {
-		alter += " NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-	}
-	strays, err := on.query(ctx, `select g.rolname from pg_auth_members m join pg_roles g on g.oid = m.roleid
-		where m.member = (select oid from pg_roles where rolname = $1) and g.rolname <> all($2::text[])`, m.name, array([]string{m.scope, s.c.ownGroup()}))
-	if err != nil {
-		return err
-	}
-	revokes := ""
-	for _, stray := range column(strays) {
-		revokes += "; REVOKE " + ident(stray) + " FROM " + ident(m.name)
-	}
-	return on.transact(ctx, lock+alter+options+revokes+joins+"; ALTER ROLE "+ident(m.name)+" RESET ALL"+m.settings(f))
 }
 
 func (m madeRole) untilText() string { return m.until.Format(time.RFC3339) }

@@ -22,29 +22,14 @@ func (c *connector) remove(ctx context.Context, r *policy.Resource, role string)
 	}
 	c.finish(role, true)
 	follower := c.standby(config)
-	oid, used, err := s.usedSince(ctx, role)
-	switch {
+	m := &removal{role: role, stays: follower != nil}
+	switch err := s.removes.do(ctx, m); {
 	case err != nil:
 		return fmt.Errorf("looking for %s: %w", role, err)
-	case oid == "":
+	case m.gone:
 		return nil
-	case !used && follower == nil:
-		// Most grants end long after their last session: nothing to end, and
-		// nothing left behind.
-		err := patiently(ctx, func() error {
-			err := s.dropRole(ctx, role, oid)
-			if used = state(err) == dependent; used {
-				return nil // it was used in this very moment
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("dropping %s: %w", role, err)
-		}
-		if !used {
-			return nil
-		}
 	}
+	oid := m.oid
 	select {
 	case err := <-c.cut(r, role):
 		if err != nil {
@@ -145,25 +130,6 @@ func (s *server) dropRole(ctx context.Context, role, oid string) error {
 		return err
 	}
 	return s.gone(ctx, oid)
-}
-
-const usedSQL = `
-select r.oid, exists (select 1 from pg_stat_activity where usesysid = r.oid)
-  or exists (select 1 from pg_shdepend where refclassid = 'pg_authid'::regclass and refobjid = r.oid)
-  or exists (select 1 from pg_prepared_xacts where owner = r.rolname)
-from pg_roles r where r.rolname = $1`
-
-// usedSince returns the OID of a role, "" when there is none, and whether it
-// has sessions or left something behind.
-func (s *server) usedSince(ctx context.Context, role string) (oid string, used bool, err error) {
-	err = s.with(ctx, func(on conn) error {
-		rows, err := on.query(ctx, usedSQL, role)
-		if len(rows) > 0 {
-			oid, used = rows[0][0], yes(rows[0][1])
-		}
-		return err
-	})
-	return oid, used, err
 }
 
 // in runs statements one by one in a database of the server.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -16,9 +15,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// adminConns is how many connections to one server make and remove roles at
-// once. With four, one commit carries the work of several.
-const adminConns = 4
+// How many connections to one server make and remove roles at once, and how many
+// others look: who asks for access, or begins a session, waits for no role. With
+// four, one commit carries the work of several.
+const (
+	workConns = 4
+	lookConns = 2
+)
 
 // adminParams hold for connections of ours: how statements are read, and that
 // none waits or runs for ever.
@@ -36,69 +39,31 @@ type server struct {
 	user     string
 	database string
 
-	slots chan struct{}
-	idle  chan *pgconn.PgConn
+	work, looks pool
+	makes       together[*making]
+	removes     together[*removal]
 
 	mu       sync.Mutex
 	password config.Secret
 	facts    *facts
-	scopes   map[string]bool // roles that are known to be there, with their privileges
+	scopes   map[string]bool   // roles that are known to be there, with their privileges
+	reaches  map[string]*reach // of what was looked at not long ago
 	closed   bool
 
 	cutter cutter
 }
 
 func newServer(c *connector, at endpoint, user string) *server {
-	s := &server{
-		c: c, at: at, user: user, database: at.database, scopes: map[string]bool{},
-		slots: make(chan struct{}, adminConns), idle: make(chan *pgconn.PgConn, adminConns),
-	}
+	s := &server{c: c, at: at, user: user, database: at.database, scopes: map[string]bool{}, reaches: map[string]*reach{}}
+	s.work, s.looks = newPool(s, workConns), newPool(s, lookConns)
+	s.makes.turns, s.makes.take = workConns/2, s.makeAll
+	s.removes.turns, s.removes.take = workConns/2, s.removeAll
 	s.cutter.s = s
 	return s
 }
 
-// with runs f on a connection. A connection that was kept and turns out to be
-// dead is replaced once: f must bear to be run again.
-func (s *server) with(ctx context.Context, f func(conn) error) error {
-	select {
-	case s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-s.slots }()
-	select {
-	case kept := <-s.idle:
-		err := f(conn{kept})
-		if !kept.IsClosed() {
-			s.keep(kept)
-			return err
-		}
-		if _, said := errors.AsType[*pgconn.PgError](err); err == nil || said && !gone(err) || ctx.Err() != nil {
-			return err
-		}
-	default:
-	}
-	fresh, err := s.connect(ctx, s.at.database)
-	if err != nil {
-		return err
-	}
-	err = f(conn{fresh})
-	s.keep(fresh)
-	return err
-}
-
-func (s *server) keep(one *pgconn.PgConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed && !one.IsClosed() && one.TxStatus() == 'I' {
-		select {
-		case s.idle <- one:
-			return
-		default:
-		}
-	}
-	hangUp(one)
-}
+// with runs f on a connection that makes and removes: see pool.with.
+func (s *server) with(ctx context.Context, f func(conn) error) error { return s.work.with(ctx, f) }
 
 func hangUp(one *pgconn.PgConn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -111,14 +76,8 @@ func (s *server) close() {
 	s.closed = true
 	s.mu.Unlock()
 	s.cutter.close()
-	for {
-		select {
-		case one := <-s.idle:
-			hangUp(one)
-		default:
-			return
-		}
-	}
+	s.work.close()
+	s.looks.close()
 }
 
 // connect logs in as the resource's own login.
