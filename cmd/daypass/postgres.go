@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/internal/cli"
 	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/daemon"
+	"github.com/daypass/daypass/internal/policy"
 	pgkind "github.com/daypass/daypass/internal/resource/postgres"
 )
 
@@ -76,27 +80,39 @@ The superuser's password comes from PGPASSWORD or --password-file.`,
 	f.BoolVar(&dry, "dry-run", false, "print the plan and change nothing")
 	f.BoolVar(&apply, "apply", false, "carry the plan out, and print it")
 	f.BoolVar(&soft, "keep-public", false, "leave what everybody may as it is")
+	f.BoolVar(&p.Rows, "rows", false, "also plan what row filters need: the login makes schemas")
 	return c
 }
 
 var errMissing = errors.New("something is missing: see what to do above")
 
 func checkCmd() *cobra.Command {
-	var upstream, user, file string
+	var upstream, user, file, catalog, resource string
 	c := &cobra.Command{
-		Use: "check --upstream TEXT --user LOGIN", Short: "Say what a login lacks, and what every grant would reach",
+		Use: "check (--upstream TEXT --user LOGIN | --catalog FILE --resource ID)", Short: "Say what a login lacks, and what every grant would reach",
 		Long: `Check logs in as a postgres resource would and looks at what is needed for
 grants and at what everybody may do in the database, grants among them. It
 changes nothing. It exits with 1 when something is missing.
 
-The password comes from PGPASSWORD or --password-file.`,
-		Example: `  PGPASSWORD=… daypass postgres check --upstream "host=db.internal port=5432 dbname=orders" --user daypass`,
-		Args:    cobra.NoArgs,
+With --catalog and --resource it also tries the row filters of that resource:
+each is made as a grant would, in a transaction that is taken back.
+
+The password comes from PGPASSWORD or --password-file, or else from where the
+catalog says.`,
+		Example: `  PGPASSWORD=… daypass postgres check --upstream "host=db.internal port=5432 dbname=orders" --user daypass
+  daypass postgres check --catalog catalog.yaml --resource orders-db`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if upstream == "" || user == "" {
-				return cli.Usage("which database, and as which login? give --upstream and --user as in the catalog")
+			var results []pgkind.Result
+			var err error
+			switch named := catalog != "" && resource != ""; {
+			case named && upstream == "" && user == "":
+				results, err = checkOf(cmd.Context(), catalog, resource, file)
+			case catalog == "" && resource == "" && upstream != "" && user != "":
+				results, err = pgkind.Checkup(cmd.Context(), upstream, user, passwordOf(file))
+			default:
+				return cli.Usage("which database, and as which login? give --upstream and --user as in the catalog, or --catalog and --resource")
 			}
-			results, err := pgkind.Checkup(cmd.Context(), upstream, user, passwordOf(file))
 			if err != nil {
 				return err
 			}
@@ -124,8 +140,31 @@ The password comes from PGPASSWORD or --password-file.`,
 	f := c.Flags()
 	f.StringVar(&upstream, "upstream", "", "where the database is, as in the catalog: `text` of host=… port=… dbname=… sslmode=… sslrootcert=…")
 	f.StringVar(&user, "user", "", "the `login` in the catalog")
+	f.StringVar(&catalog, "catalog", "", "`file` with the catalog, in place of these two")
+	f.StringVar(&resource, "resource", "", "`ID` of the resource in it")
 	f.StringVar(&file, "password-file", "", "`file` with its password (default: PGPASSWORD)")
 	return c
+}
+
+// checkOf checks a resource of a catalog.
+func checkOf(ctx context.Context, file, resource, passwordFile string) ([]pgkind.Result, error) {
+	source, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the catalog: %w", err)
+	}
+	c, err := policy.Parse(source, daemon.PolicyKinds())
+	if err != nil {
+		return nil, fmt.Errorf("%s:\n%w", file, err)
+	}
+	r, ok := c.Resource(resource)
+	if !ok {
+		return nil, cli.Usage("%s has no resource %q", file, resource)
+	}
+	var password *config.Secret
+	if passwordFile != "" || os.Getenv(fromEnvironment.Env) != "" {
+		password = new(passwordOf(passwordFile))
+	}
+	return pgkind.CheckupOf(ctx, r, password)
 }
 
 func passwordOf(file string) config.Secret {

@@ -64,6 +64,9 @@ func (c *Catalog) ask(in Input) (question, *Refusal) {
 	if q.scope, err = parseScope(q.resource.Kind, in.Scope); err != nil {
 		return q, refuse(NotRequestable, "scope", "the scope is not one of %s: %s", q.resource.Kind.Name(), message(err))
 	}
+	if err = q.resource.fits(q.scope); err != nil {
+		return q, refuse(NotRequestable, "scope", "%s", message(err))
+	}
 	if in.Role != "" {
 		role, ok := q.resource.role(in.Role)
 		if !ok {

@@ -52,6 +52,15 @@ type Config interface {
 	Upstream() string
 }
 
+// Fitting is a Config that knows which scopes make sense on its resource. Those
+// of roles must, and nobody may ask for another one.
+type Fitting interface {
+	Config
+	// Fits says in a sentence without its full stop what of s the resource does
+	// not have.
+	Fits(s Scope) error
+}
+
 // Principal is a user, a service or an agent.
 type Principal struct {
 	ID          string   // user:…, service:…, agent:…

@@ -144,9 +144,21 @@ func (k *checker) roles(r *Resource, located config.Located[resourceEntry]) {
 			k.fault(e.Value, "the scope of role %s: %s", e.Key, message(err))
 			continue
 		}
+		if err := r.fits(scope); err != nil {
+			k.fault(e.Value, "the scope of role %s: %s", e.Key, message(err))
+			continue
+		}
 		r.Roles = append(r.Roles, Role{Name: e.Key, Scope: scope})
 	}
 	slices.SortFunc(r.Roles, func(a, b Role) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// fits asks the resource's own block about s, where it knows.
+func (r *Resource) fits(s Scope) error {
+	if c, ok := r.Config.(Fitting); ok {
+		return c.Fits(s)
+	}
+	return nil
 }
 
 // message is err without places: those of a scope's JSON say nothing of the

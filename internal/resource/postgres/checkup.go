@@ -2,10 +2,15 @@ package pgkind
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/policy"
 )
 
 // Result is one thing that was looked at.
@@ -22,14 +27,109 @@ func Checkup(ctx context.Context, upstream, user string, password config.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
-	s := lone(at, user, password)
+	return (&Config{upstream: at, user: user, password: password}).checkup(ctx)
+}
+
+// CheckupOf does so for a resource of a catalog, and tries its row filters. A
+// password that is given takes the place of the catalog's.
+func CheckupOf(ctx context.Context, r *policy.Resource, password *config.Secret) ([]Result, error) {
+	c, err := configOf(r)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no postgres resource", r.ID)
+	}
+	if password == nil {
+		return c.checkup(ctx)
+	}
+	other := *c
+	other.password = *password
+	return other.checkup(ctx)
+}
+
+func (c *Config) checkup(ctx context.Context) ([]Result, error) {
+	s := lone(c.upstream, c.user, c.password)
 	defer s.close()
 	var out []Result
-	err = s.with(ctx, func(on conn) error {
+	err := s.with(ctx, func(on conn) error {
 		out = nil
-		return checkup(ctx, on, user, &out)
+		if err := checkup(ctx, on, c.user, &out); err != nil {
+			return err
+		}
+		return s.tryFilters(ctx, on, c.rows, &out)
 	})
 	return out, err
+}
+
+// tryFilters makes each row filter as a grant would, with values of its types,
+// and takes it back.
+func (s *server) tryFilters(ctx context.Context, on conn, rows map[string]template, out *[]Result) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	row, err := on.one(ctx, "select current_setting('server_version_num'), rolsuper from pg_roles where rolname = current_user")
+	if err != nil {
+		return err
+	}
+	f := facts{superuser: yes(row[1])}
+	if f.version, err = strconv.Atoi(row[0]); err != nil {
+		return fmt.Errorf("asking the server for its version: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		t := rows[name]
+		r := Result{What: fmt.Sprintf("the row filter %s reads %s", name, t.table), OK: true}
+		if err := s.tryFilter(ctx, on, &f, name, t); err != nil {
+			if on.IsClosed() {
+				return err
+			}
+			r.OK, r.Next = false, err.Error()
+		}
+		*out = append(*out, r)
+	}
+	return nil
+}
+
+func (s *server) tryFilter(ctx context.Context, on conn, f *facts, name string, t template) error {
+	values := t.samples()
+	asked := map[string]value{templateKey: value(name)}
+	for n, v := range values {
+		asked[n] = value(v)
+	}
+	scope, err := newScope(given{Actions: []string{"select"}, Tables: []string{t.table}, Rows: map[string]map[string]value{t.table: asked}})
+	if err != nil {
+		return err
+	}
+	found, err := s.c.resolve(ctx, on, scope)
+	if err != nil {
+		return err
+	}
+	found.Rows = map[string]filter{t.table: t.with(name, values)}
+	p := privilegesOf(scope, found)
+	role, err := p.role()
+	if err != nil {
+		return err
+	}
+	err = on.exec(ctx, "BEGIN; SELECT pg_advisory_xact_lock("+turns+")")
+	if err == nil {
+		err = s.tryScope(ctx, on, f, role, p)
+	}
+	if on.IsClosed() || on.TxStatus() == 'I' {
+		return err
+	}
+	return errors.Join(err, on.exec(context.WithoutCancel(ctx), "ROLLBACK"))
+}
+
+// tryScope makes what a row filter needs, in a transaction that is taken back.
+func (s *server) tryScope(ctx context.Context, on conn, f *facts, role string, p privileges) error {
+	there, err := on.query(ctx, "select 1 from pg_roles where rolname = $1", role)
+	if err == nil && len(there) == 0 {
+		err = on.exec(ctx, "CREATE ROLE "+ident(role)+" NOLOGIN")
+	}
+	if err == nil {
+		err = s.makeReader(ctx, on, f, role, p)
+	}
+	if err != nil {
+		return err
+	}
+	return holds(ctx, on, role, p)
 }
 
 func checkup(ctx context.Context, on conn, user string, out *[]Result) error {

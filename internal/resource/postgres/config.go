@@ -25,6 +25,8 @@ import (
 //	  effective: {relations: 3, owner_functions: 0} # refuse what would really reach further
 //	  record: bounded                      # or strict: a statement is on record before it runs
 //	  cleartext: false                     # also take the token itself as password, over TLS
+//	  rows:                                # row filters that may be asked for
+//	    by-region: {table: public.orders, where: "region = :region", literals: {region: text}}
 type Config struct {
 	upstream endpoint
 	standby  *endpoint // nil: none
@@ -36,6 +38,7 @@ type Config struct {
 	functions   *int // of those that run with their owner's rights
 	strict      bool
 	cleartext   bool
+	rows        map[string]template // by name
 }
 
 // endpoint is where a server is and how it is reached.
@@ -101,8 +104,11 @@ func (Kind) ParseConfig(node ast.Node) (policy.Config, error) {
 	case given.Password.Value.File != "" && !filepath.IsAbs(given.Password.Value.File):
 		// A catalog may come over the API: there is no folder to start from.
 		return nil, config.At(given.Password.Node, errors.New("password: the path of its file must be absolute"))
-	case given.Rows != nil:
-		return nil, config.At(given.Rows, errors.New("rows: templates of row filters are not in this version"))
+	}
+	if given.Rows != nil {
+		if c.rows, err = templatesOf(given.Rows); err != nil {
+			return nil, err
+		}
 	}
 	if n := given.MaxSessions; n.Given() {
 		if n.Value < 1 || n.Value > 1000 {

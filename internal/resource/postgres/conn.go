@@ -133,6 +133,7 @@ const (
 	undefinedObject = "42704"
 	duplicateObject = "42710"
 	uniqueViolation = "23505"
+	insufficient    = "42501"
 	dependent       = "2BP01" // something still belongs to what is to be dropped
 )
 

@@ -109,7 +109,7 @@ func (g *Gateway) askAgain(r *policy.Resource, grant *live.Grant) string {
 		what = " --role " + role
 		page += "&role=" + url.QueryEscape(role)
 	case scope != "" && r.FreeScope:
-		what = " --scope '" + scope + "'" // canonical scopes have no quote in them
+		what = " --scope '" + strings.ReplaceAll(scope, "'", `'\''`) + "'"
 	}
 	return "Ask again: daypass request " + r.ID + what + " --for " + api.FormatDuration(duration) + " --reason TEXT, or " + page
 }

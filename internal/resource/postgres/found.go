@@ -22,6 +22,7 @@ type found struct {
 	Tables    map[string]uint32         `json:"tables"`
 	Columns   map[string]map[string]int `json:"columns,omitempty"` // by table: the numbers of the columns that are named
 	Functions map[string]uint32         `json:"functions,omitempty"`
+	Rows      map[string]filter         `json:"rows,omitempty"` // by table
 	Effective effective                 `json:"effective"`
 	// Summary is a sentence of it, for who asks and who approves.
 	Summary string `json:"summary"`
@@ -75,7 +76,10 @@ func (c *connector) resolve(ctx context.Context, on conn, s *Scope) (found, erro
 	if err := c.resolveColumns(ctx, on, s, &f); err != nil {
 		return f, err
 	}
-	return f, c.resolveFunctions(ctx, on, s, &f)
+	if err := c.resolveFunctions(ctx, on, s, &f); err != nil {
+		return f, err
+	}
+	return f, unfiltered(ctx, on, s, f)
 }
 
 func (c *connector) resolveTables(ctx context.Context, on conn, s *Scope, f *found) error {
@@ -202,7 +206,7 @@ func changed(what string) error {
 // check reports whether the names of s still stand for what was found when
 // access was asked for. Its error is a sentence for the client.
 func (c *connector) check(ctx context.Context, r *policy.Resource, s *Scope, raw json.RawMessage) error {
-	server, _, err := c.primary(r)
+	server, config, err := c.primary(r)
 	if err != nil {
 		return err
 	}
@@ -210,7 +214,15 @@ func (c *connector) check(ctx context.Context, r *policy.Resource, s *Scope, raw
 	if err != nil {
 		return err
 	}
-	return server.looks.with(ctx, func(on conn) error { return c.stands(ctx, on, s, was) })
+	if err := config.filtersAs(s, was); err != nil {
+		return err
+	}
+	return server.looks.with(ctx, func(on conn) error {
+		if err := c.stands(ctx, on, s, was); err != nil || len(was.Rows) == 0 {
+			return err
+		}
+		return filtersStand(ctx, on, privilegesOf(s, was))
+	})
 }
 
 // unlike says that names do not stand any more for what was found: the one error

@@ -6,7 +6,7 @@ DECLARE
   what text;
   list text := '';
 BEGIN
-  IF role !~ '^daypass_s_[0-9a-f]{20}$' OR NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role
+  IF role !~ '^daypass_[sr]_[0-9a-f]{20}$' OR NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role
       AND NOT (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)) THEN
     RAISE EXCEPTION '% is not a scope role of Daypass', role;
   END IF;

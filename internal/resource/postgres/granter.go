@@ -12,6 +12,7 @@ type granter struct {
 	s         *server
 	on        conn
 	role      string
+	like      string // whoever has what this role has needs no more
 	superuser bool
 	take      bool
 	out       []string
@@ -72,7 +73,7 @@ const (
 
 // connect lets the role into the database, where not everybody is let in.
 func (g *granter) connect(ctx context.Context, database string) error {
-	row, err := g.on.one(ctx, "select has_database_privilege($1, current_database(), 'CONNECT')", groupRole)
+	row, err := g.on.one(ctx, "select has_database_privilege($1, current_database(), 'CONNECT')", g.like)
 	if err != nil || yes(row[0]) {
 		return err
 	}
@@ -80,7 +81,7 @@ func (g *granter) connect(ctx context.Context, database string) error {
 }
 
 func (g *granter) schema(ctx context.Context, schema string) error {
-	row, err := g.on.one(ctx, "select has_schema_privilege($1, $2, 'USAGE')", groupRole, schema)
+	row, err := g.on.one(ctx, "select has_schema_privilege($1, $2, 'USAGE')", g.like, schema)
 	if err != nil || yes(row[0]) {
 		return err
 	}

@@ -40,6 +40,10 @@ func (c *connector) Inspect(ctx context.Context, r *policy.Resource, scope polic
 	if err != nil {
 		return policy.Finding{}, err
 	}
+	filters, err := config.filters(s)
+	if err != nil {
+		return policy.Finding{}, &policy.Unfit{Message: strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + "."}
+	}
 	var f found
 	err = server.looks.with(ctx, func(on conn) (err error) {
 		f, err = c.resolve(ctx, on, s)
@@ -50,6 +54,9 @@ func (c *connector) Inspect(ctx context.Context, r *policy.Resource, scope polic
 	}
 	if f.Effective, err = server.reaching(ctx, f); err != nil {
 		return policy.Finding{}, err
+	}
+	if len(filters) > 0 {
+		f.Rows = filters
 	}
 	f.Summary = f.Effective.over(f)
 	if err := config.bears(f); err != nil {
@@ -114,6 +121,12 @@ func (e effective) over(f found) string {
 		if len(f.Tables) > 0 {
 			asked = counted(len(f.Tables), "table") + " and " + asked
 		}
+	}
+	for i, table := range slices.Sorted(maps.Keys(f.Rows)) {
+		if asked += ", "; i > 0 {
+			asked += "and "
+		}
+		asked += "of " + table + " only the rows where " + f.Rows[table].Where
 	}
 	more := []string{counted(e.Relations, "relation")}
 	if len(e.RelationNames) > 0 {

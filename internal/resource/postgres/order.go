@@ -1,14 +1,16 @@
 package pgkind
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/daypass/daypass/internal/policy"
 )
 
-// Covers implements policy.Scope: whatever other allows, on each table and
-// column, s allows too, and no limit of other is wider.
+// Covers implements policy.Scope: whatever other allows, on each table, column
+// and row, s allows too, and no limit of other is wider. Of two row filters it
+// is known only whether they are the same.
 func (s *Scope) Covers(other policy.Scope) bool {
 	o, ok := other.(*Scope)
 	if !ok || o == nil {
@@ -29,6 +31,9 @@ func (f *Fields) coversTables(narrow *Fields) bool {
 			continue
 		}
 		if !slices.Contains(f.Tables, t) {
+			return false
+		}
+		if rows, filtered := f.Rows[t]; filtered && !maps.Equal(rows, narrow.Rows[t]) {
 			return false
 		}
 		columns, limited := f.Columns[t]

@@ -99,7 +99,19 @@ func (b *planner) login(ctx context.Context) error {
 			b.step("Sessions of grants may fill no disk: only a superuser can set this limit, or whom one lets.", "GRANT SET ON PARAMETER temp_file_limit TO "+user)
 		}
 	}
-	return b.lets(ctx, fresh)
+	if err := b.lets(ctx, fresh); err != nil || !b.Rows {
+		return err
+	}
+	may := "false"
+	if rows, err := b.on.query(ctx, "select has_database_privilege(rolname, current_database(), 'CREATE') from pg_roles where rolname = $1", b.User); err != nil {
+		return err
+	} else if len(rows) > 0 {
+		may = rows[0][0]
+	}
+	if !yes(may) {
+		b.step("A row filter is a view in a schema of its own, which the login makes and drops.", "GRANT CREATE ON DATABASE "+ident(b.plan.Database)+" TO "+user)
+	}
+	return nil
 }
 
 // lets plans that the login and grants may connect at all.

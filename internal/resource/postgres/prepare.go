@@ -24,6 +24,7 @@ type Preparation struct {
 	User     string        // the login in the catalog
 	Gateways []string      // addresses from which grants come, as pg_hba.conf has them; none: 127.0.0.1/32
 	Harden   bool          // also take from PUBLIC what grants should not have
+	Rows     bool          // also what row filters need
 }
 
 // Step is one change with its reason.

@@ -29,7 +29,7 @@ func prepared(t *testing.T) (*world, Preparation) {
 		create function app_fn() returns int language sql as 'select 7';
 		grant usage on schema reporting to app; grant select on all tables in schema public, reporting to app; create extension if not exists plpgsql;`)
 	t.Setenv("DAYPASS_TEST_DBA", pgtest.Password)
-	return w, Preparation{Upstream: pg.Upstream("shop"), As: pgtest.Superuser, Password: config.Secret{Env: "DAYPASS_TEST_DBA"}, User: "daypass", Harden: true}
+	return w, Preparation{Upstream: pg.Upstream("shop"), As: pgtest.Superuser, Password: config.Secret{Env: "DAYPASS_TEST_DBA"}, User: "daypass", Harden: true, Rows: true}
 }
 
 func planned(t *testing.T, p Preparation) *Plan {
@@ -56,7 +56,7 @@ func TestPrepared(t *testing.T) {
 
 	first := planned(t, p)
 	script := first.Script()
-	for _, want := range []string{`CREATE ROLE "daypass" LOGIN CREATEROLE`, "grant_by_", "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", "+daypass_grants", "public.v_public", "has the settings app.region_key, ", `\password daypass`} {
+	for _, want := range []string{`CREATE ROLE "daypass" LOGIN CREATEROLE`, "grant_by_", `GRANT CREATE ON DATABASE "shop" TO "daypass"`, "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", "+daypass_grants", "public.v_public", "has the settings app.region_key, ", `\password daypass`} {
 		if !strings.Contains(script, want) {
 			t.Errorf("the plan has no %q:\n%s", want, script)
 		}
@@ -78,12 +78,13 @@ func TestPrepared(t *testing.T) {
 	expect(t, w.pg.Connect(t, "app", "a", "shop"), works)
 
 	w = asLogin(t, w, "daypass", "d")
+	w.r = w.resource("daypass", "d", `rows: {mine: {table: public.customers, where: "id = :id", literals: {id: integer}}}`)
 	t.Run("a grant", func(t *testing.T) { w.t = t; preparedGrant(t, w) })
 	t.Run("what owners leave is not more than they say", func(t *testing.T) { w.t = t; ownersFunction(t, w) })
 	t.Run("check", func(t *testing.T) {
 		t.Setenv("DAYPASS_TEST_LOGIN", "d")
-		results, err := Checkup(t.Context(), w.pg.Upstream("shop"), "daypass", config.Secret{Env: "DAYPASS_TEST_LOGIN"})
-		if err != nil || len(results) < 8 {
+		results, err := CheckupOf(t.Context(), w.r, &config.Secret{Env: "DAYPASS_TEST_LOGIN"})
+		if err != nil || len(results) < 9 || results[len(results)-1].What != "the row filter mine reads public.customers" {
 			t.Fatal(results, err)
 		}
 		for _, r := range results {
@@ -126,6 +127,18 @@ func preparedGrant(t *testing.T, w *world) {
 		_ = c.Close(t.Context())
 		t.Error("a grant connects to another database")
 	}
+	some := w.provision(`{"actions":["select"],"tables":["public.customers","public.orders"],"rows":{"public.customers":{"template":"mine","id":7}}}`)
+	expect(t, w.login(some), map[string]string{"select string_agg(name, ',') from customers": "name 7", "select name from public.customers": "42501", "select count(*) from orders": "1000", "set role \"daypass\"": "42501"})
+	if got := w.value("select count(*) from pg_auth_members where roleid = '" + readerOf(w.scope(some.Grant.ID)) + "'::regrole"); got != "0" {
+		t.Errorf("%s are members of the role that reads for a row filter", got)
+	}
+	w.run("revoke create on database shop from daypass")
+	other := w.grant(`{"actions":["select"],"tables":["public.customers"],"rows":{"public.customers":{"template":"mine","id":8}}}`, time.Hour)
+	if err := w.c.Provision(t.Context(), other); err == nil || !strings.Contains(err.Error(), "daypass may not make the schema of a row filter: run daypass postgres prepare --rows") {
+		t.Error(err)
+	}
+	w.run("grant create on database shop to daypass")
+	w.remove(some)
 	session := w.login(writer)
 	do(t, session, "insert into customers (name) values ('x')")
 	do(t, session, "begin")
@@ -142,7 +155,7 @@ func preparedGrant(t *testing.T, w *world) {
 	if err != nil || len(said) != 0 {
 		t.Error(said, err)
 	}
-	if got := w.value("select count(*) from pg_roles where rolname ~ '^daypass_[sg]_'"); got != "0" {
+	if got := w.value("select count(*) from pg_roles where rolname ~ '^daypass_[sgr]_'"); got != "0" {
 		t.Errorf("%s roles are left", got)
 	}
 }

@@ -20,6 +20,7 @@ type privileges struct {
 	Tables    map[string]uint32   `json:"tables"`
 	Columns   map[string][]string `json:"columns"`
 	Functions map[string]uint32   `json:"functions"`
+	Rows      map[string]string   `json:"rows,omitempty"` // predicates, by table: these are read through a view
 }
 
 func privilegesOf(s *Scope, f found) privileges {
@@ -28,6 +29,12 @@ func privilegesOf(s *Scope, f found) privileges {
 		if a != execute {
 			p.Actions = append(p.Actions, a)
 		}
+	}
+	for table, f := range f.Rows {
+		if p.Rows == nil {
+			p.Rows = make(map[string]string)
+		}
+		p.Rows[table] = f.SQL
 	}
 	return p
 }
@@ -88,6 +95,14 @@ func (s *server) makeScope(ctx context.Context, on conn, f *facts, role string, 
 	if err := on.exec(ctx, "BEGIN; SELECT pg_advisory_xact_lock("+turns+")"); err != nil {
 		return err
 	}
+	if err := s.scopeWithin(ctx, on, f, role, p); err != nil {
+		return err
+	}
+	return on.exec(ctx, "COMMIT")
+}
+
+// scopeWithin does so in a transaction that has its turn.
+func (s *server) scopeWithin(ctx context.Context, on conn, f *facts, role string, p privileges) error {
 	there, err := on.query(ctx, "select 1 from pg_roles where rolname = $1", role)
 	if err != nil {
 		return err
@@ -104,21 +119,26 @@ func (s *server) makeScope(ctx context.Context, on conn, f *facts, role string, 
 	if err := on.exec(ctx, strings.Join(grants, "; ")); err != nil {
 		return err
 	}
-	if err := holds(ctx, on, role, p); err != nil {
-		return err
+	if len(p.Rows) > 0 {
+		if err := s.makeReader(ctx, on, f, role, p); err != nil {
+			return err
+		}
 	}
-	return on.exec(ctx, "COMMIT")
+	return holds(ctx, on, role, p)
 }
 
 // grants are the statements that give role the privileges of p. Each is given
 // by whoever may: our login, or the owner through the function that it left.
 func (s *server) grants(ctx context.Context, on conn, f *facts, role string, p privileges) ([]string, error) {
-	g := granter{s: s, on: on, role: role, superuser: f.superuser}
+	g := granter{s: s, on: on, role: role, like: groupRole, superuser: f.superuser}
 	if err := g.connect(ctx, p.Database); err != nil {
 		return nil, err
 	}
 	schemas := map[string]bool{}
 	for _, full := range slices.Sorted(maps.Keys(p.Tables)) {
+		if _, filtered := p.Rows[full]; filtered {
+			continue
+		}
 		schema, name, _ := strings.Cut(full, ".")
 		schemas[schema] = true
 		for _, action := range p.Actions {
@@ -157,6 +177,12 @@ func (s *server) grants(ctx context.Context, on conn, f *facts, role string, p p
 // means: what a name stands for may have changed meanwhile.
 func holds(ctx context.Context, on conn, role string, p privileges) error {
 	for name, oid := range p.Tables {
+		if _, filtered := p.Rows[name]; filtered {
+			if err := holdsFiltered(ctx, on, role, name, oid); err != nil {
+				return err
+			}
+			continue
+		}
 		for _, action := range p.Actions {
 			ask, args := "select has_table_privilege($1, $2::oid, $3)", []string{role, fmt.Sprint(oid), action}
 			if columns := p.Columns[name]; columns != nil {

@@ -46,6 +46,9 @@ func (c *connector) making(t resource.Target) (*making, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := config.filtersAs(scope, was); err != nil {
+		return nil, err
+	}
 	g := &madeGrant{target: t, on: s, needs: privilegesOf(scope, was), role: grantRoleOf(t.Grant.ID, config, scope, t.ExpiresAt, remaining)}
 	if g.role.verifier, err = c.verifier(t.Grant.ID); err != nil {
 		return nil, fmt.Errorf("the password of a role: %w", err)
@@ -53,12 +56,16 @@ func (c *connector) making(t resource.Target) (*making, error) {
 	if g.role.scope, err = g.needs.role(); err != nil {
 		return nil, fmt.Errorf("the name of a role: %w", err)
 	}
+	if len(g.needs.Rows) > 0 {
+		g.role.views = readerOf(g.role.scope)
+	}
 	return &making{g, config, scope, was}, nil
 }
 
 // madeRole is the role of a grant as it should be.
 type madeRole struct {
 	name, scope, verifier string
+	views                 string // the schema of its row filters; "" for none
 	sessions              int
 	until                 time.Time
 	statement             time.Duration
@@ -104,6 +111,10 @@ func (m madeRole) config(f *facts) []string {
 	if f.spill {
 		all = append(all, "temp_file_limit="+spill)
 	}
+	if m.views != "" {
+		// Names without a schema mean the filtered views first.
+		all = append(all, "search_path="+m.views+", public, pg_temp")
+	}
 	return all
 }
 
@@ -111,7 +122,11 @@ func (m madeRole) settings(f *facts) string {
 	var b strings.Builder
 	for _, one := range m.config(f) {
 		name, value, _ := strings.Cut(one, "=")
-		b.WriteString("; ALTER ROLE " + ident(m.name) + " SET " + name + " = " + literal(value))
+		values := strings.Split(value, ", ")
+		for i := range values {
+			values[i] = literal(values[i])
+		}
+		b.WriteString("; ALTER ROLE " + ident(m.name) + " SET " + name + " = " + strings.Join(values, ", "))
 	}
 	return b.String()
 }

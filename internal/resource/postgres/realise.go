@@ -125,10 +125,7 @@ func (s *server) makeRole(ctx context.Context, on conn, m madeRole) error {
 	if state(err) != duplicateObject && state(err) != uniqueViolation {
 		return err
 	}
-	alter := "ALTER ROLE " + ident(m.name)
-	if f.superuser {
-		alter += " NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-	}
+	alter := "ALTER ROLE " + ident(m.name) + f.powerless()
 	strays, err := on.query(ctx, `select g.rolname from pg_auth_members m join pg_roles g on g.oid = m.roleid
 		where m.member = (select oid from pg_roles where rolname = $1) and g.rolname <> all($2::text[])`, m.name, array([]string{m.scope, s.c.ownGroup()}))
 	if err != nil {

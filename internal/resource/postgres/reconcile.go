@@ -29,6 +29,7 @@ func (c *connector) Reconcile(ctx context.Context, resources []*policy.Resource,
 		for _, step := range []func() ([]string, error){
 			func() ([]string, error) { return c.orphans(ctx, s, r, stands) },
 			func() ([]string, error) { return c.drifted(ctx, s) },
+			func() ([]string, error) { return c.filtersDrifted(ctx, s) },
 			func() ([]string, error) { return s.scopeRoles(ctx) },
 		} {
 			found, err := step()
@@ -165,6 +166,40 @@ func (c *connector) mend(ctx context.Context, g *madeGrant) (bool, error) {
 	return true, g.realise(ctx)
 }
 
+// filtersDrifted makes the row filters again that somebody changed or dropped.
+func (c *connector) filtersDrifted(ctx context.Context, s *server) ([]string, error) {
+	filtered := map[string]*madeGrant{}
+	c.mu.Lock()
+	for _, g := range c.made {
+		if g.on == s && !g.over.Load() && g.role.views != "" {
+			filtered[g.role.scope] = g
+		}
+	}
+	c.mu.Unlock()
+	var said []string
+	var errs []error
+	for role, g := range filtered {
+		stand := false
+		err := s.with(ctx, func(on conn) (err error) {
+			stand, err = viewsStand(ctx, on, role, g.needs)
+			return err
+		})
+		if err == nil && !stand {
+			s.mu.Lock()
+			delete(s.scopes, role) // it is not as it should be
+			s.mu.Unlock()
+			var mended bool
+			if mended, err = c.mend(ctx, g); mended && err == nil {
+				said = append(said, "the row filter in the schema "+g.role.views+" was changed by somebody, and was set right")
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the row filter in the schema %s: %w", g.role.views, err))
+		}
+	}
+	return said, errors.Join(errs...)
+}
+
 // differs says how a role differs from m; "" when it does not.
 func (m madeRole) differs(f *facts, group string, row []string) string {
 	switch {
@@ -235,7 +270,9 @@ func (s *server) scopeRoles(ctx context.Context) ([]string, error) {
 			}
 			said = append(said, "the role "+role+" "+what)
 		}
-		return errors.Join(errs...)
+		more, err := s.readers(ctx, on, f)
+		said = append(said, more...)
+		return errors.Join(append(errs, err)...)
 	})
 }
 
@@ -243,25 +280,38 @@ func (s *server) scopeRoles(ctx context.Context) ([]string, error) {
 // what it owns is somebody's work, and shown.
 func drift(row []string, f *facts) (what, fix string) {
 	role := ident(row[0])
-	strays := strings.FieldsFunc(strings.Trim(row[6], "{}"), func(r rune) bool { return r == ',' })
+	strays := namesIn(row[6])
 	switch {
 	case yes(row[2]) || yes(row[8]):
-		fix = "ALTER ROLE " + role + " NOLOGIN PASSWORD NULL"
-		if f.superuser {
-			fix += " NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-		}
-		return "had a password or powers", fix
+		return "had a password or powers", "ALTER ROLE " + role + " NOLOGIN PASSWORD NULL" + f.powerless()
 	case yes(row[3]):
 		return "had settings", "ALTER ROLE " + role + " RESET ALL"
 	case len(strays) > 0:
 		for i, stray := range strays {
-			strays[i] = "REVOKE " + ident(strings.Trim(stray, `"`)) + " FROM " + role
+			strays[i] = "REVOKE " + ident(stray) + " FROM " + role
 		}
 		return "was a member of other roles", strings.Join(strays, "; ")
 	case row[4] != "0":
 		return "owns " + row[4] + " objects or default privileges: see what they are, and DROP OWNED BY nothing that is needed", ""
 	}
 	return "", ""
+}
+
+// powerless takes from a role, in an ALTER ROLE, what only a superuser may take.
+func (f *facts) powerless() string {
+	if !f.superuser {
+		return ""
+	}
+	return " NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+}
+
+// namesIn reads an array of names of roles.
+func namesIn(array string) []string {
+	out := strings.FieldsFunc(strings.Trim(array, "{}"), func(r rune) bool { return r == ',' })
+	for i := range out {
+		out[i] = strings.Trim(out[i], `"`)
+	}
+	return out
 }
 
 // collect drops a scope role that nobody is a member of.
@@ -276,6 +326,9 @@ func (s *server) collect(ctx context.Context, on conn, f *facts, role, oid strin
 		row, err := on.one(ctx, `select count(*) from pg_auth_members where roleid = $1::oid and member <> (select oid from pg_roles where rolname = current_user)`, oid)
 		if err != nil || row[0] != "0" {
 			return errors.Join(err, on.exec(ctx, "ROLLBACK"))
+		}
+		if err := s.dropReader(ctx, on, f, readerOf(role)); err != nil {
+			return err
 		}
 		g := granter{s: s, on: on, role: role, superuser: f.superuser, take: true}
 		if err := g.all(ctx, oid); err != nil {

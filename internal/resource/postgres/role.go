@@ -14,10 +14,11 @@ import (
 // Names of roles. All are made of [a-z0-9_] and shorter than 63 bytes, whoever
 // a grant is for (PG-18).
 const (
-	rolePrefix  = "daypass_"
-	grantPrefix = "daypass_g_" // a LOGIN role, one for each grant
-	scopePrefix = "daypass_s_" // NOLOGIN, one for each set of privileges
-	groupRole   = "daypass_grants"
+	rolePrefix   = "daypass_"
+	grantPrefix  = "daypass_g_" // a LOGIN role, one for each grant
+	scopePrefix  = "daypass_s_" // NOLOGIN, one for each set of privileges
+	readerPrefix = "daypass_r_" // NOLOGIN, owns the views of a set with row filters; their schema has the same name
+	groupRole    = "daypass_grants"
 )
 
 var (
@@ -34,6 +35,9 @@ func roleOf(grant string) string {
 	sum := sha256.Sum256([]byte(grant))
 	return grantPrefix + idText.EncodeToString(sum[:16])
 }
+
+// readerOf is the role that reads the tables of a scope role's row filters.
+func readerOf(scope string) string { return readerPrefix + strings.TrimPrefix(scope, scopePrefix) }
 
 // grantOf is the grant of a role; "" for a role of none.
 func grantOf(role string) string {

@@ -30,15 +30,18 @@ const execute = "execute"
 
 // Fields is a scope as policies see it. Lists are sorted. An absent limit is 0.
 type Fields struct {
-	Actions          []string            `cel:"actions"`
-	Tables           []string            `cel:"tables"` // schema.table
-	Columns          map[string][]string `cel:"columns"`
-	Schemas          []string            `cel:"schemas"`   // each stands for the tables that were in it when access was asked for
-	Functions        []string            `cel:"functions"` // schema.function(types)
-	Database         string              `cel:"database"`
-	MaxRows          int64               `cel:"max_rows"`
-	MaxBytes         int64               `cel:"max_bytes"`
-	StatementTimeout time.Duration       `cel:"statement_timeout"`
+	Actions []string            `cel:"actions"`
+	Tables  []string            `cel:"tables"` // schema.table
+	Columns map[string][]string `cel:"columns"`
+	// Rows has of each table that is filtered the name of its template, under
+	// "template", and the values: {"public.orders": {"template": "by-region", "region": "eu"}}.
+	Rows             map[string]map[string]string `cel:"rows"`
+	Schemas          []string                     `cel:"schemas"`   // each stands for the tables that were in it when access was asked for
+	Functions        []string                     `cel:"functions"` // schema.function(types)
+	Database         string                       `cel:"database"`
+	MaxRows          int64                        `cel:"max_rows"`
+	MaxBytes         int64                        `cel:"max_bytes"`
+	StatementTimeout time.Duration                `cel:"statement_timeout"`
 }
 
 // Scope allows each of its actions on each of its tables, and on those of its
@@ -51,16 +54,16 @@ type Scope struct {
 // given is a scope as it is written. The order of its fields is the canonical
 // one (RFC 8785 §3.2.3).
 type given struct {
-	Actions          []string            `json:"actions,omitempty"`
-	Columns          map[string][]string `json:"columns,omitempty"`
-	Database         string              `json:"database,omitempty"`
-	Functions        []string            `json:"functions,omitempty"`
-	MaxBytes         *int64              `json:"max_bytes,omitempty"`
-	MaxRows          *int64              `json:"max_rows,omitempty"`
-	Rows             json.RawMessage     `json:"rows,omitempty"`
-	Schemas          []string            `json:"schemas,omitempty"`
-	StatementTimeout string              `json:"statement_timeout,omitempty"`
-	Tables           []string            `json:"tables,omitempty"`
+	Actions          []string                    `json:"actions,omitempty"`
+	Columns          map[string][]string         `json:"columns,omitempty"`
+	Database         string                      `json:"database,omitempty"`
+	Functions        []string                    `json:"functions,omitempty"`
+	MaxBytes         *int64                      `json:"max_bytes,omitempty"`
+	MaxRows          *int64                      `json:"max_rows,omitempty"`
+	Rows             map[string]map[string]value `json:"rows,omitempty"`
+	Schemas          []string                    `json:"schemas,omitempty"`
+	StatementTimeout string                      `json:"statement_timeout,omitempty"`
+	Tables           []string                    `json:"tables,omitempty"`
 }
 
 // ScopeSchema describes a scope as JSON Schema (2020-12).
@@ -68,6 +71,8 @@ const ScopeSchema = `{"type":"object","additionalProperties":false,"required":["
 	`"actions":{"type":"array","minItems":1,"items":{"enum":["delete","execute","insert","select","update"]}},` +
 	`"tables":{"type":"array","maxItems":64,"items":{"type":"string","description":"schema.table, as PostgreSQL keeps the names: case matters"}},` +
 	`"columns":{"type":"object","additionalProperties":{"type":"array","minItems":1,"items":{"type":"string"}}},` +
+	`"rows":{"type":"object","description":"row filters of the catalog, by table","additionalProperties":{"type":"object","required":["template"],"properties":{"template":{"type":"string"}},` +
+	`"additionalProperties":{"type":["string","integer","boolean"]}}},` +
 	`"schemas":{"type":"array","maxItems":64,"items":{"type":"string","description":"the tables that are in it when access is asked for"}},` +
 	`"functions":{"type":"array","maxItems":64,"items":{"type":"string","description":"schema.function(types)"}},` +
 	`"database":{"type":"string"},"max_rows":{"type":"integer","minimum":1},"max_bytes":{"type":"integer","minimum":1},` +
@@ -97,9 +102,6 @@ func parseScope(raw []byte) (*Scope, error) {
 }
 
 func newScope(g given) (*Scope, error) {
-	if g.Rows != nil {
-		return nil, errors.New("rows: filters by row are not in this version: name columns, or have the owner of the table make a view and ask for that")
-	}
 	f := Fields{Actions: sorted(g.Actions), Tables: sorted(g.Tables), Schemas: sorted(g.Schemas), Database: g.Database, Columns: map[string][]string{}}
 	if err := f.setFunctions(g.Functions); err != nil {
 		return nil, err
@@ -111,6 +113,9 @@ func newScope(g given) (*Scope, error) {
 		return nil, err
 	}
 	if err := f.setColumns(g.Columns); err != nil {
+		return nil, err
+	}
+	if err := f.setRows(g.Rows); err != nil {
 		return nil, err
 	}
 	s := &Scope{fields: f}
@@ -226,11 +231,20 @@ func (f *Fields) setColumns(given map[string][]string) error {
 	return nil
 }
 
-// write sets the canonical form. No string of a canonical scope has a character
-// that JSON escapes.
+// write sets the canonical form. But for values of row filters, no string of it
+// has a character that JSON escapes, or a quote.
 func (s *Scope) write() (err error) {
 	f := &s.fields
 	g := given{Actions: f.Actions, Columns: f.Columns, Database: f.Database, Functions: f.Functions, Schemas: f.Schemas, Tables: f.Tables}
+	if len(f.Rows) > 0 {
+		g.Rows = make(map[string]map[string]value, len(f.Rows))
+		for table, values := range f.Rows {
+			g.Rows[table] = make(map[string]value, len(values))
+			for name, v := range values {
+				g.Rows[table][name] = value(v)
+			}
+		}
+	}
 	if f.MaxBytes > 0 {
 		g.MaxBytes = &f.MaxBytes
 	}
@@ -258,7 +272,7 @@ func (s *Scope) CEL() any {
 	f := s.fields
 	f.Actions, f.Tables = present(f.Actions), present(f.Tables)
 	f.Schemas, f.Functions = present(f.Schemas), present(f.Functions)
-	f.Columns = maps.Clone(f.Columns)
+	f.Columns, f.Rows = maps.Clone(f.Columns), maps.Clone(f.Rows)
 	return f
 }
 
@@ -268,9 +282,13 @@ func present(in []string) []string { return append([]string{}, in...) }
 func (s *Scope) String() string {
 	f := s.fields
 	on := slices.Clone(f.Functions)
-	for _, t := range f.Tables {
-		if columns := f.Columns[t]; columns != nil {
+	for _, full := range f.Tables {
+		t := full
+		if columns := f.Columns[full]; columns != nil {
 			t += " (" + strings.Join(columns, ", ") + ")"
+		}
+		if values := f.Rows[full]; values != nil {
+			t += ", rows " + valuesText(values)
 		}
 		on = append(on, t)
 	}

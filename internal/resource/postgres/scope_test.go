@@ -1,6 +1,7 @@
 package pgkind
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,8 @@ func TestParseScope(t *testing.T) {
 		`{"actions":["select"],"schemas":["reporting"]}`:                                                                                   `{"actions":["select"],"schemas":["reporting"]}`,
 		`{"actions":["execute"],"functions":["public.f( int4 ,double  precision)"]}`:                                                       `{"actions":["execute"],"functions":["public.f(int4, double precision)"]}`,
 		`{"actions":["select"],"tables":["public.Orders"],"columns":{"public.Orders":["b","a"]}}`:                                          `{"actions":["select"],"columns":{"public.Orders":["a","b"]},"tables":["public.Orders"]}`,
+		`{"rows":{"a.b":{"region":"eu","template":"by-region","n":7,"on":true}},"tables":["a.b"],"actions":["select"]}`:                    `{"actions":["select"],"rows":{"a.b":{"n":"7","on":"true","region":"eu","template":"by-region"}},"tables":["a.b"]}`,
+		`{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":"O'Brien \\ \"q\" <é>"}}}`:                               `{"actions":["select"],"rows":{"a.b":{"template":"t","x":"O'Brien \\ \"q\" <é>"}},"tables":["a.b"]}`,
 		`{"actions":["select"],"tables":["p.o"],"max_rows":10,"max_bytes":9007199254740991,"statement_timeout":"90s","database":"orders"}`: `{"actions":["select"],"database":"orders","max_bytes":9007199254740991,"max_rows":10,"statement_timeout":"1m30s","tables":["p.o"]}`,
 	} {
 		s, err := parseScope([]byte(raw))
@@ -45,6 +48,12 @@ func TestParseScope(t *testing.T) {
 		`{"actions":["select"],"tables":["a.b"],"functions":["a.f()"]}`, `{"actions":["select"],"tables":["a.b"],"max_rows":0}`, `{"actions":["select"],"tables":["a.b"],"max_rows":-1}`, `{"actions":["select"],"tables":["a.b"],"max_rows":1.5}`,
 		`{"actions":["select"],"tables":["a.b"],"max_bytes":"10"}`, `{"actions":["select"],"tables":["a.b"],"statement_timeout":"500ms"}`, `{"actions":["select"],"tables":["a.b"],"statement_timeout":"0s"}`,
 		`{"actions":["select"],"tables":["a.b"],"database":"x=y host=evil"}`, `{"actions":["select"],"tables":["a.b"],"rows":{}}`, `{"actions":["select"],"tables":["a.b"],"x":1}`, `{"actions":["select"],"Tables":["a.b"]}`,
+		`{"actions":["select"],"tables":["a.b"],"rows":{"a.c":{"template":"t"}}}`, `{"actions":["insert","select"],"tables":["a.b"],"rows":{"a.b":{"template":"t"}}}`, `{"actions":["select"],"schemas":["a"],"rows":{"a.b":{"template":"t"}}}`,
+		`{"actions":["execute","select"],"functions":["a.f()"],"tables":["a.b"],"rows":{"a.b":{"template":"t"}}}`, `{"actions":["select"],"tables":["a.b","c.b"],"rows":{"a.b":{"template":"t"},"c.b":{"template":"t"}}}`,
+		`{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"where":"true"}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":"t"}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"T t"}}}`,
+		`{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":1.5}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":null}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":["a"]}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":1e3}}}`,
+		`{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":"a\u0000"}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":"a\u202eb"}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":"a\nb"}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":"a\u200bb"}}}`,
+		`{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":"` + strings.Repeat("a", 257) + `"}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","X":"a"}}}`, `{"actions":["select"],"tables":["a.b"],"rows":{"a.b":{"template":"t","x":"a","x":"b"}}}`,
 		`{"actions":["select"],"actions":["insert"],"tables":["a.b"]}`, `{"actions":["select"],"tables":["a.b"]} x`, `{"actions":["select"],"tables":[null]}`,
 	} {
 		if s, err := parseScope([]byte(raw)); err == nil {
@@ -54,10 +63,12 @@ func TestParseScope(t *testing.T) {
 }
 
 // operation is one thing that a scope may allow: an action on a column of a
-// table, or a function. Limits are seen by what stays below them.
+// row of a table, or a function. Limits are seen by what stays below them. A row is
+// known by the one filter that shows it; "" is shown by none.
 type operation struct {
 	action, on, column, database string
 	rows, seconds                int64
+	row                          string
 }
 
 // allows is what a scope means, by its definition.
@@ -73,6 +84,9 @@ func (f Fields) allows(o operation) bool {
 	if slices.Contains(f.Schemas, schema) {
 		return true
 	}
+	if filter := f.Rows[o.on]; filter != nil && valuesText(filter) != o.row {
+		return false
+	}
 	columns, some := f.Columns[o.on]
 	return slices.Contains(f.Tables, o.on) && (!some || slices.Contains(columns, o.column))
 }
@@ -83,12 +97,14 @@ var operations = func() []operation {
 		for _, rows := range []int64{1, 2, 3} {
 			for _, seconds := range []int64{1, 2, 3} {
 				for _, f := range []string{"a.f()", "a.g()"} {
-					all = append(all, operation{execute, f, "", database, rows, seconds})
+					all = append(all, operation{execute, f, "", database, rows, seconds, ""})
 				}
 				for _, action := range []string{"select", "insert", "update"} {
 					for _, table := range []string{"a.x", "a.y", "a.unnamed", "b.x", "b.unnamed"} {
 						for _, column := range []string{"p", "q", "unnamed"} {
-							all = append(all, operation{action, table, column, database, rows, seconds})
+							for _, row := range []string{"", `t (r "eu")`, `t (r "us")`, "u"} {
+								all = append(all, operation{action, table, column, database, rows, seconds, row})
+							}
 						}
 					}
 				}
@@ -97,6 +113,8 @@ var operations = func() []operation {
 	}
 	return all
 }()
+
+var drawnFilters = []map[string]value{nil, {"template": "t", "r": "eu"}, {"template": "t", "r": "us"}, {"template": "u"}}
 
 var drawScope = rapid.Custom(func(t *rapid.T) *Scope {
 	some := func(name string, of ...string) []string {
@@ -116,18 +134,31 @@ var drawScope = rapid.Custom(func(t *rapid.T) *Scope {
 	if len(g.Actions) == 0 {
 		g.Actions, g.Schemas = []string{"select"}, []string{"b"}
 	}
+	filtered := rapid.Bool().Draw(t, "filtered")
+	if filtered {
+		g.Actions, g.Rows = []string{"select"}, map[string]map[string]value{}
+	}
 	for _, table := range some("tables", "a.x", "a.y", "b.x") {
 		if !slices.Contains(g.Schemas, table[:1]) {
 			g.Tables = append(g.Tables, table)
 			if columns := some("columns", "p", "q"); len(columns) > 0 {
 				g.Columns[table] = columns
 			}
+			if filter := rapid.SampledFrom(drawnFilters).Draw(t, "filter"); filtered && filter != nil && (table != "b.x" || g.Rows["a.x"] == nil) && (table != "a.x" || g.Rows["b.x"] == nil) {
+				g.Rows[table] = filter
+			}
 		}
+	}
+	if len(g.Rows) == 0 {
+		g.Rows = nil
 	}
 	if len(g.Tables)+len(g.Schemas) == 0 {
 		g.Tables = []string{"a.x"}
 	}
-	if g.Functions = some("functions", "a.f()", "a.g()"); len(g.Functions) > 0 {
+	if g.Functions = some("functions", "a.f()", "a.g()"); g.Rows != nil {
+		g.Functions = nil
+	}
+	if len(g.Functions) > 0 {
 		g.Actions = append(g.Actions, execute)
 	}
 	s, err := newScope(g)
@@ -145,13 +176,20 @@ func TestCoversIsInclusion(t *testing.T) {
 		if rapid.Bool().Draw(t, "close") { // else almost nothing covers anything
 			f := narrow.fields
 			f.MaxRows, f.StatementTimeout, f.Columns = wide.fields.MaxRows, wide.fields.StatementTimeout, map[string][]string{}
+			f.Rows = maps.Clone(f.Rows)
 			for _, table := range f.Tables {
+				switch how := rapid.SampledFrom([]string{"same", "none", "other"}).Draw(t, "rows"); {
+				case how == "none":
+					delete(f.Rows, table)
+				case how == "other" && slices.Equal(f.Actions, []string{"select"}):
+					f.Rows[table] = map[string]string{"template": "t", "r": "us"}
+				}
 				if columns := rapid.SampledFrom([][]string{nil, {"p"}, {"q"}, {"p", "q"}}).Draw(t, "columns"); columns != nil {
 					f.Columns[table] = columns
 				}
 			}
 			if rapid.Bool().Draw(t, "schema") {
-				f.Tables, f.Columns, f.Schemas = nil, nil, []string{"a", "b"}
+				f.Tables, f.Columns, f.Rows, f.Schemas = nil, nil, nil, []string{"a", "b"}
 			}
 			wide = &Scope{fields: f}
 		}
@@ -195,6 +233,7 @@ func TestCoversIsAPartialOrder(t *testing.T) {
 
 func FuzzParseScope(f *testing.F) {
 	f.Add([]byte(`{"actions":["select"],"tables":["public.orders"],"columns":{"public.orders":["id"]},"max_rows":10,"statement_timeout":"30s"}`))
+	f.Add([]byte(`{"actions":["select"],"tables":["public.orders"],"rows":{"public.orders":{"template":"by-region","region":"O'Brien","n":7}}}`))
 	f.Add([]byte(`{"actions":["execute"],"functions":["public.f(int4, double precision)"],"database":"d"}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := parseScope(raw)

@@ -61,7 +61,7 @@ func newSession(v *visit, n named, guarded *gateway.Session, scope *Scope) *sess
 
 // gateOf is what the sessions of a scope may send at all.
 func gateOf(s *Scope) gate.Gate {
-	g := gate.Gate{Timeout: s.fields.StatementTimeout}
+	g := gate.Gate{Timeout: s.fields.StatementTimeout, Filtered: len(s.fields.Rows) > 0}
 	for _, name := range s.fields.Actions {
 		a, _ := gate.ActionOf(name) // a scope has no others
 		g.Allowed |= a

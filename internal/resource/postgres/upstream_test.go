@@ -120,7 +120,7 @@ func TestStandby(t *testing.T) {
 	pg.Run(t, "postgres", "create database shop")
 	pg.Run(t, "shop", shop)
 	w := &world{t: t, pg: pg, database: "shop", now: time.Now}
-	w.r = w.resource(pgtest.Superuser, pgtest.Password, "standby: "+follower.Upstream("shop"))
+	w.r = w.resource(pgtest.Superuser, pgtest.Password, "standby: "+follower.Upstream("shop")+"\n"+regions)
 	w.c = w.connector("one")
 	t.Cleanup(w.c.Close)
 	target := w.provision(readOrders)
@@ -137,6 +137,17 @@ func TestStandby(t *testing.T) {
 	if row := received[*pgproto3.DataRow](t, f); string(row.Values[0]) != "t" {
 		t.Errorf("%s", row.Values[0])
 	}
+	some := w.provision(`{"actions":["select"],"tables":["public.customers"],"rows":{"public.customers":{"template":"mine"}}}`)
+	eventually(t, "the role of a row filter arrives", func() bool {
+		c, err := follower.Try(roleOf(some.Grant.ID), w.c.password(some.Grant.ID), "shop")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = c.Close(context.Background()) }()
+		expect(t, c, map[string]string{"select count(*) from customers": "1", "select count(*) from public.customers": "42501", "create temp table customers (id int)": "25006"})
+		return true
+	})
+	w.remove(some)
 	began := time.Now()
 	if err := <-w.c.cut(w.r, roleOf(target.Grant.ID)); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,8 @@
 // ALTER ROLE, SET ROLE, SELECT … INTO, settings beyond a short list.
 //
 // It reads text as PostgreSQL does with standard_conforming_strings on and UTF-8,
-// to which a session must be held (wire.CheckSetting). It refuses what it does not know or cannot read.
+// to which a session must be held (wire.CheckSetting). With the same eyes it takes
+// apart the predicates that a catalog approves for row filters. It refuses what it does not know or cannot read.
 package gate
 
 import (
@@ -72,6 +73,9 @@ type Gate struct {
 	// Timeout is the longest statement_timeout that the session may set for
 	// itself; 0 is no limit.
 	Timeout time.Duration
+	// Filtered says that rows are kept from the session, of which a plan would
+	// tell: how many there are, and what is in them.
+	Filtered bool
 }
 
 // Check looks at the text of a Query or Parse message. It returns what to

@@ -101,6 +101,10 @@ func (p *reader) finish() {
 // explain reads options and the statement that is explained, which must be
 // allowed itself: ANALYZE runs it.
 func (p *reader) explain() {
+	if p.gate.Filtered {
+		p.refuse(privilege, "", "EXPLAIN is not allowed where rows are filtered: a plan tells of those that are not shown")
+		return
+	}
 	switch {
 	case p.is("(") && p.peekIs("values"): // an option can have that name too
 		p.unreadable()
