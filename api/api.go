@@ -17,7 +17,8 @@ type Request struct {
 	Kind        string          `json:"kind"`
 	Role        string          `json:"role,omitempty"`
 	Scope       json.RawMessage `json:"scope"`
-	Target      json.RawMessage `json:"target,omitempty"` // what the scope means in the target, where the kind looks there
+	Target      json.RawMessage `json:"target,omitempty"`   // what the scope means in the target, where the kind looks there
+	Workload    *Workload       `json:"workload,omitempty"` // the job that asked, by its platform's signed token
 	Duration    Duration        `json:"duration"`
 	Reason      string          `json:"reason,omitempty"`
 	Ticket      string          `json:"ticket,omitempty"`
@@ -36,6 +37,17 @@ type Request struct {
 	Actions     []string        `json:"actions"` // what the caller may do with it now
 	// Erased names the texts that were there and were erased: reason, ticket.
 	Erased []string `json:"erased,omitempty"`
+}
+
+// Workload is one run of a job, as the platform that runs it has vouched for:
+// not what the job says of itself.
+type Workload struct {
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
+	Rule    string `json:"rule"` // which of the server's rules let it in
+	// Claims are those of the token that the server keeps, such as
+	// repository_id and run_id.
+	Claims map[string]string `json:"claims"`
 }
 
 // Stage is one step of an approval and who has approved in it.

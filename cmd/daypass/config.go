@@ -13,6 +13,7 @@ import (
 	"github.com/daypass/daypass/internal/daemon"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/policy/lint"
+	"github.com/daypass/daypass/internal/workload"
 )
 
 // configCmd checks files.
@@ -66,11 +67,12 @@ type problem struct {
 // check reads a configuration and its catalog.
 func check(file string) *checked {
 	c := &checked{file: file, Listed: []problem{}, Warnings: []string{}}
-	cfg, err := config.Load(file)
+	cfg, err := daemon.LoadConfig(file)
 	if err != nil {
 		return c.refuse(err)
 	}
 	c.Warnings = append(c.Warnings, cfg.Warnings()...)
+	c.Warnings = append(c.Warnings, workload.Warnings(cfg.Identity.Workloads)...)
 	if c.catalogFile = cfg.Catalog; cfg.Catalog == "" {
 		c.OK = true
 		return c
@@ -86,6 +88,13 @@ func check(file string) *checked {
 	report := lint.Check(cat, lint.Options{RequestTTL: cfg.Limits.RequestTTL})
 	if n := len(report.Findings); n > 0 {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s does not say what it means in %d places; show them: daypass policy check %s", cfg.Catalog, n, cfg.Catalog))
+	}
+	for _, w := range cfg.Identity.Workloads {
+		for _, r := range w.Rules {
+			if _, known := cat.Principal(r.Principal); !known {
+				c.Warnings = append(c.Warnings, fmt.Sprintf("identity.workloads: the rule %q lets jobs in as %s, which %s does not list: they are refused", r.Name, r.Principal, cfg.Catalog))
+			}
+		}
 	}
 	c.OK, c.Catalog, c.Principals, c.Resources = true, cat.Version(), len(cat.Principals()), len(cat.Resources())
 	if w := cat.GlassWarning(cfg.Notify.Names()); w != "" {

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/internal/cli"
-	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/daemon"
 )
 
@@ -32,7 +31,7 @@ or after 30 s.`,
 			if file == "" {
 				return cli.Usage("say which configuration to serve: daypass serve --config FILE")
 			}
-			cfg, err := config.Load(file)
+			cfg, err := daemon.LoadConfig(file)
 			if err != nil {
 				return err
 			}
@@ -91,7 +90,7 @@ func reload(ctx context.Context, d *daemon.Daemon, file string, log *slog.Logger
 	} else {
 		log.Info("the catalog is applied")
 	}
-	switch next, err := config.Load(file); {
+	switch next, err := daemon.LoadConfig(file); {
 	case err != nil:
 		log.Error("the configuration cannot be read; the server goes on with the one it was started with", "error", err)
 	case d.NeedsRestart(next):

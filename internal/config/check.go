@@ -76,6 +76,7 @@ func (s *Server) check(root ast.Node) Errors {
 	if !s.Identity.Tokens {
 		fault(at("identity", "tokens"), "API tokens are the only way to log in to this build: nobody could")
 	}
+	s.checkWorkloads(fault)
 	s.Limits.check(fault)
 	if a := s.Audit.Access; a != "batched" && a != "strict" {
 		fault(at("audit", "access"), "must be batched or strict")

@@ -88,7 +88,8 @@ type HTTPGateway struct {
 
 // Identity says how callers prove who they are.
 type Identity struct {
-	Tokens bool `yaml:"tokens"` // API tokens; true
+	Tokens    bool       `yaml:"tokens"`    // API tokens; true
+	Workloads []Workload `yaml:"workloads"` // jobs, by the tokens of their platforms; none
 }
 
 // Limits bound what may wait, and how stale an answer may be.
@@ -188,9 +189,10 @@ func (g *PostgresGateway) DecodeYAML(node ast.Node) error {
 	return DecodeNode(node, (*plainGateway)(g))
 }
 
-// Load reads and checks the server's file. Relative paths in it are relative
-// to its folder. Its error is an Errors unless the file cannot be read.
-func Load(path string) (*Server, error) {
+// Load reads and checks the server's file, here and with the checks that are
+// given. Relative paths in it are relative to its folder. Its error is an
+// Errors unless the file cannot be read.
+func Load(path string, checks ...Check) (*Server, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading the server's configuration: %w", err)
@@ -208,7 +210,11 @@ func Load(path string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if errs := s.checkFiles(root); len(errs) > 0 {
+	errs := s.checkFiles(root)
+	for _, check := range checks {
+		errs = append(errs, check(s, root)...)
+	}
+	if len(errs) > 0 {
 		return nil, errs.Sorted().in(path)
 	}
 	return s, nil
@@ -249,6 +255,9 @@ func (s *Server) resolve(dir string) {
 	}
 	for _, secret := range s.secrets() {
 		paths = append(paths, &secret.File)
+	}
+	for i := range s.Identity.Workloads {
+		paths = append(paths, &s.Identity.Workloads[i].JWKS.File)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

@@ -14,6 +14,7 @@ import (
 	"github.com/daypass/daypass/internal/resource"
 	httpkind "github.com/daypass/daypass/internal/resource/http"
 	pgkind "github.com/daypass/daypass/internal/resource/postgres"
+	"github.com/daypass/daypass/internal/workload"
 )
 
 // Kinds are all kinds of resources. A new kind is its folder and a line here.
@@ -23,6 +24,10 @@ func Kinds() []resource.Kind {
 		pgkind.Kind{},
 	}
 }
+
+// LoadConfig reads and checks a server's file, with the parts that packages
+// above config check.
+func LoadConfig(path string) (*config.Server, error) { return config.Load(path, workload.Check) }
 
 // PolicyKinds are the same, as a catalog needs them.
 func PolicyKinds() []policy.Kind {

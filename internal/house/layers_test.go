@@ -44,6 +44,8 @@ var floors = map[string]int{
 	"internal/policy/lint":              3,
 	"internal/policy/rehearse":          3,
 	"internal/cli":                      4,
+	"internal/workload":                 3,
+	"internal/workload/issuertest":      2,
 	"internal/broker":                   4,
 	"internal/rest":                     5,
 	"internal/oauth":                    5,
