@@ -90,7 +90,10 @@ type Content struct {
 	Scope       json.RawMessage `json:"scope"` // canonical JSON
 	// Target is what the kind found in the target when it was asked for, as
 	// canonical JSON: shown to reviewers, and part of what a vote is bound to.
-	Target       json.RawMessage `json:"target,omitempty"`
+	Target json.RawMessage `json:"target,omitempty"`
+	// Workload is the job that asked, as its platform vouched for it, as
+	// canonical JSON: shown to reviewers, and part of what a vote is bound to.
+	Workload     json.RawMessage `json:"workload,omitempty"`
 	Duration     time.Duration   `json:"duration"`
 	StartAt      *time.Time      `json:"start_at,omitempty"`
 	ReasonDigest string          `json:"reason_digest,omitempty"` // salted: the text itself can be erased

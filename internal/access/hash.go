@@ -12,8 +12,8 @@ import (
 )
 
 // Hash is the content hash, "sha256:" and hex: the SHA-256 of the RFC 8785
-// form of exactly what CONTRACT §4 lists, and of what the kind found in the
-// target where it looks there. The name of the role is not in it, as the scope
+// form of exactly what CONTRACT §4 lists, of what the kind found in the target
+// where it looks there, and of the job that asked where one did. The name of the role is not in it, as the scope
 // is what is granted; nor is the kind, which belongs to the incarnation of the
 // resource. Every other key is always there, so that leaving something out
 // cannot look like another content. It is empty when the scope is not JSON; an
@@ -44,7 +44,15 @@ func (c Content) Hash() string {
 		b = append(append(b, `,"target":`...), target...)
 	}
 	b = c.Terms.append(append(b, `,"terms":`...))
-	b = append(appendField(b, `,"ticket_digest":`, c.TicketDigest), '}')
+	b = appendField(b, `,"ticket_digest":`, c.TicketDigest)
+	if len(c.Workload) > 0 { // left out where there is none, as target is
+		workload, err := canonical.JSON(c.Workload)
+		if err != nil {
+			return ""
+		}
+		b = append(append(b, `,"workload":`...), workload...)
+	}
+	b = append(b, '}')
 	sum := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }

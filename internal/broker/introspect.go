@@ -133,6 +133,9 @@ func (b *Broker) introspectedNo(ctx context.Context, c identity.Caller, grant *l
 // RevokeToken ends the grant that a token proves (RFC 7009). Holding the token
 // is the proof; whether it existed is never told.
 func (b *Broker) RevokeToken(ctx context.Context, c identity.Caller, token string) error {
+	if hash, err := credential.ParseToken(credential.PrincipalToken, token); err == nil {
+		return b.revokeJob(ctx, c, hash)
+	}
 	proof, _ := b.prove(token, func(string) bool { return true })
 	grant := proof.grant
 	if grant == nil {

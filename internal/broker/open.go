@@ -38,7 +38,7 @@ type Limits struct {
 }
 
 // Config is what a Broker needs. Everything is required but Connect, Inspect,
-// Connectors and Sessions.
+// Connectors, Workloads and Sessions.
 type Config struct {
 	Store     sqlstore.Store
 	Clock     *clock.Clock
@@ -63,6 +63,9 @@ type Config struct {
 	// Finding where its kind does not look. An error that wraps a *policy.Unfit
 	// is the requester's to mend. nil: no kind looks.
 	Inspect func(ctx context.Context, r *policy.Resource, scope policy.Scope) (policy.Finding, error)
+	// Workloads says for whom a token of a CI platform or a cluster speaks; nil:
+	// none is taken.
+	Workloads Workloads
 	// Connect tells how to use a grant of a resource.
 	Connect func(*policy.Resource, api.Grant) api.Connect
 }
@@ -91,6 +94,7 @@ type Broker struct {
 	sweeps   sweeps
 	cursors  cursorKey
 	pruned   time.Time // by Heartbeat, which runs alone
+	exchange exchange
 }
 
 // state is what decisions rest on beside the store. It is replaced, never
@@ -175,6 +179,9 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 		return false, err
 	}
 	if err := b.loadQuarantine(tx); err != nil {
+		return false, err
+	}
+	if err := b.exchange.load(tx); err != nil {
 		return false, err
 	}
 	tokens, err := tx.Tokens("")

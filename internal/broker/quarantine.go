@@ -224,6 +224,10 @@ func (u *unit) endQuarantine(out *api.QuarantineEnd, keepTokens bool) error {
 	if err := u.tx.PutSetting(settingQuarantine, ""); err != nil {
 		return err
 	}
+	// Which tokens of jobs were used in what was lost is lost too.
+	if err := u.b.exchange.onlyAfter(u.tx, u.now); err != nil {
+		return err
+	}
 	u.tx.AfterCommit(func() {
 		u.b.tokens.load(u.state.catalog, tokens)
 		u.b.quarantine.Store(nil)

@@ -154,6 +154,9 @@ func created(r *access.Request) *audit.Entry {
 	if len(c.Target) > 0 {
 		e.Details["target"] = c.Target
 	}
+	if len(c.Workload) > 0 {
+		e.Details["workload"] = c.Workload
+	}
 	if c.StartAt != nil {
 		e.Details["start_at"] = api.TimeOf(*c.StartAt).String()
 	}

@@ -75,6 +75,9 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 		if s.BreakGlass {
 			e.Details["break_glass"] = true
 		}
+		if job := u.workload(); job != nil {
+			e.Details["workload"] = job
+		}
 		if d.Refusal != nil {
 			e.Type, e.Outcome = audit.RequestRefused, audit.Denied
 			e.Details["code"] = d.Refusal.Code
@@ -161,6 +164,9 @@ func (u *unit) submit(s Submission, extends string, found inspected) (View, erro
 		if field, ok := strings.CutPrefix(e.Field, "body."); ok {
 			details["field"] = field
 		}
+		if job := u.workload(); job != nil {
+			details["workload"] = job
+		}
 		if s.Role != "" {
 			details["role"] = s.Role
 		}
@@ -199,7 +205,7 @@ func (u *unit) submit(s Submission, extends string, found inspected) (View, erro
 	u.fillTerms(&d.Terms)
 	content := access.Content{
 		Requester: u.c.Principal, Resource: res.ID, Incarnation: u.state.incarnations[res.ID], Kind: res.Kind.Name(),
-		Role: s.Role, Scope: in.Scope, Target: target, Duration: s.Duration, StartAt: s.StartAt, Extends: extends, Terms: d.Terms,
+		Role: s.Role, Scope: in.Scope, Target: target, Workload: u.workload(), Duration: s.Duration, StartAt: s.StartAt, Extends: extends, Terms: d.Terms,
 	}
 	if content.StartAt != nil && !content.StartAt.After(u.now) {
 		content.StartAt = nil

@@ -45,7 +45,10 @@ const (
 )
 
 func (b *Broker) prune(ctx context.Context) error {
-	err := b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) error { return u.tx.DeleteReplies(u.now.Add(-replyTTL)) })
+	err := b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) error {
+		u.tx.AfterCommit(func() { b.tokens.prune(u.now) })
+		return errors.Join(u.tx.DeleteReplies(u.now.Add(-replyTTL)), u.tx.PruneTokens(u.now), u.tx.PruneAssertions(u.now))
+	})
 	for pruned := pruneBatch; err == nil && pruned == pruneBatch; {
 		err = b.do(ctx, systemWorker, sqlstore.Normal, func(u *unit) (err error) {
 			pruned, err = u.tx.PruneCredentials(u.now.Add(-credentialsKept), pruneBatch)

@@ -3,8 +3,10 @@ package broker
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -23,18 +25,42 @@ const maxTokenTTL = 8760 * time.Hour
 // tokenIndex finds the principal of an API token by its hash, without SQL.
 type tokenIndex struct {
 	mu      sync.RWMutex
-	made    map[[32]byte]sqlstore.Token // through the API
-	catalog map[[32]byte]string         // listed in the catalog
+	made    map[[32]byte]madeToken // through the API
+	catalog map[[32]byte]string    // listed in the catalog
 }
 
-func (t *tokenIndex) load(cat *policy.Catalog, made []sqlstore.Token) {
+// madeToken is a token with the job that it was given to, read once.
+type madeToken struct {
+	sqlstore.Token
+	workload *api.Workload // nil: a token that somebody made
+}
+
+func made(token sqlstore.Token) madeToken {
+	m := madeToken{Token: token}
+	if token.Workload != "" {
+		m.workload = new(api.Workload)
+		if json.Unmarshal([]byte(token.Workload), m.workload) != nil {
+			m.ExpiresAt = time.Time{} // whose it is cannot be told: it is nobody's
+		}
+	}
+	return m
+}
+
+func (t *tokenIndex) load(cat *policy.Catalog, all []sqlstore.Token) {
 	t.mu.Lock()
-	t.made = make(map[[32]byte]sqlstore.Token, len(made))
-	for _, token := range made {
-		t.made[token.Hash] = token
+	t.made = make(map[[32]byte]madeToken, len(all))
+	for _, token := range all {
+		t.made[token.Hash] = made(token)
 	}
 	t.mu.Unlock()
 	t.loadCatalog(cat)
+}
+
+// prune forgets the tokens of jobs that ended before an instant.
+func (t *tokenIndex) prune(before time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.made, func(_ [32]byte, m madeToken) bool { return m.Workload != "" && m.ExpiresAt.Before(before) })
 }
 
 func (t *tokenIndex) loadCatalog(cat *policy.Catalog) {
@@ -52,7 +78,7 @@ func (t *tokenIndex) loadCatalog(cat *policy.Catalog) {
 func (t *tokenIndex) put(token sqlstore.Token) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.made[token.Hash] = token
+	t.made[token.Hash] = made(token)
 }
 
 func (t *tokenIndex) drop(hash [32]byte) {
@@ -61,17 +87,18 @@ func (t *tokenIndex) drop(hash [32]byte) {
 	delete(t.made, hash)
 }
 
-// find returns whose token this is, and the token's ID.
-func (t *tokenIndex) find(hash [32]byte, now time.Time) (principal, id string) {
+// find returns whose token this is, the token's ID, and the job that it was
+// given to.
+func (t *tokenIndex) find(hash [32]byte, now time.Time) (principal, id string, job *api.Workload) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if p, ok := t.catalog[hash]; ok {
-		return p, "catalog"
+		return p, "catalog", nil
 	}
 	if token, ok := t.made[hash]; ok && now.Before(token.ExpiresAt) {
-		return token.Principal, token.ID
+		return token.Principal, token.ID, token.workload
 	}
-	return "", ""
+	return "", "", nil
 }
 
 // Authenticate says whose API token this is. Failures are counted per source
@@ -82,14 +109,14 @@ func (b *Broker) Authenticate(token, ip, channel string) (identity.Caller, error
 		b.recorder.countFailed(ip, channel, "malformed token")
 		return identity.Caller{}, badToken()
 	}
-	principal, id := b.tokens.find(hash, b.cfg.Clock.Now())
+	principal, id, job := b.tokens.find(hash, b.cfg.Clock.Now())
 	cat := b.catalog()
 	if principal == "" || !enabled(cat, principal) {
 		b.recorder.countFailed(ip, channel, "unknown token")
 		return identity.Caller{}, badToken()
 	}
 	p, _ := cat.Principal(principal)
-	return identity.Caller{Principal: principal, OnBehalfOf: p.Owner, Token: id, IP: ip, Channel: channel}, nil
+	return identity.Caller{Principal: principal, OnBehalfOf: p.Owner, Token: id, IP: ip, Channel: channel, Workload: job}, nil
 }
 
 func badToken() error {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -26,6 +27,12 @@ func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
 		v.OnBehalfOf = &p.Owner
 	}
 	v.BreakGlass = shownGlass(r)
+	if len(c.Workload) > 0 {
+		v.Workload = new(api.Workload)
+		if err := json.Unmarshal(c.Workload, v.Workload); err != nil {
+			return View{}, fmt.Errorf("the job that asked for %s: %w", r.ID, err)
+		}
+	}
 	var err error
 	if v.Reason, err = tx.Text(c.ReasonDigest); err != nil {
 		return View{}, err

@@ -144,6 +144,7 @@ func (w *world) start() {
 	w.Broker, err = broker.Open(ctx, broker.Config{
 		Store: &w.broken, Clock: w.clock, Index: w.index, Keys: keys, AuditKey: vkey, Kinds: kinds, Inspect: inspect,
 		PublicURL: "https://daypass.test", Limits: limits, Notifiers: w.notifiers, Connectors: w.connectors, Log: slog.New(slog.DiscardHandler),
+		Workloads: jobs{now: func() time.Time { return w.clock.Now() }},
 	})
 	must(w.t, err)
 }

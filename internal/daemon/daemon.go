@@ -30,6 +30,7 @@ import (
 	"github.com/daypass/daypass/internal/resource"
 	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/internal/worker"
+	"github.com/daypass/daypass/internal/workload"
 )
 
 // Options are what Start needs.
@@ -145,12 +146,17 @@ func (d *Daemon) openBroker(ctx context.Context, senders []notify.Notifier) erro
 		connected[kind] = true
 	}
 	l := d.cfg.Limits
+	jobs, err := d.workloads()
+	if err != nil {
+		return err
+	}
 	d.index = live.New(d.clock.Now)
 	d.broker, err = broker.Open(ctx, broker.Config{
 		Store: d.store, Clock: d.clock, Index: d.index, Keys: d.keys, AuditKey: key, Kinds: PolicyKinds(), PublicURL: d.cfg.PublicURL,
 		Limits: broker.Limits{RequestTTL: l.RequestTTL, MaxSkew: l.MaxSkew, RevocationBound: l.RevocationBound,
 			PendingResource: l.Pending.PerResource, PendingRequester: l.Pending.PerRequester},
 		Managed: d.cfg.Catalog != "", Notifiers: names, Log: d.log, Health: d.storeHealth, Scrub: d.store.Scrub, Connectors: connected, Inspect: d.inspect, Connect: d.howTo,
+		Workloads: jobs,
 	})
 	if err != nil {
 		return err
@@ -158,6 +164,22 @@ func (d *Daemon) openBroker(ctx context.Context, senders []notify.Notifier) erro
 	d.guard = gateway.New(d.index, d.broker, d.clock.Now, d.cfg.Audit.Strict())
 	d.broker.UseSessions(d.guard)
 	return nil
+}
+
+// workloads are the issuers whose tokens jobs may exchange; nil for none.
+func (d *Daemon) workloads() (broker.Workloads, error) {
+	list := d.cfg.Identity.Workloads
+	if len(list) == 0 {
+		return nil, nil //nolint:nilnil // the contract of broker.Config
+	}
+	for _, warning := range workload.Warnings(list) {
+		d.log.Warn(warning)
+	}
+	issuers, err := workload.New(list, workload.Options{PublicURL: d.cfg.PublicURL, Skew: d.cfg.Limits.MaxSkew, Now: d.clock.Now, Log: d.log})
+	if err != nil {
+		return nil, fmt.Errorf("identity.workloads: %w", err)
+	}
+	return issuers, nil
 }
 
 // Reload applies the catalog's file, if the configuration names one and its

@@ -88,7 +88,11 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 		return err
 	}
 	handler := rest.New(rest.Deps{
-		Broker: d.broker, Bearer: bearer, OAuth: oauth.New(oauth.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PeerIP: rest.PeerIP, Issuer: d.cfg.PublicURL, Types: detailTypes(), Log: d.log}),
+		Broker: d.broker, Bearer: bearer,
+		OAuth: oauth.New(oauth.Deps{
+			Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PeerIP: rest.PeerIP, Issuer: d.cfg.PublicURL, Types: detailTypes(), Log: d.log,
+			Exchange: len(d.cfg.Identity.Workloads) > 0, Failure: bearer.Failure,
+		}),
 		Forward:   authz,
 		AuthZEN:   authzen.New(authzen.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PublicURL: d.cfg.PublicURL, Log: d.log}),
 		PublicURL: d.cfg.PublicURL, Listen: []string{d.apiAddr.String()}, RevocationBound: d.cfg.Limits.RevocationBound,

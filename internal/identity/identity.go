@@ -1,6 +1,8 @@
 // Package identity says who is calling. It refuses to say what they may do.
 package identity
 
+import "github.com/daypass/daypass/api"
+
 // Caller is the authenticated actor of one call. It is a parameter, first
 // after the context, and never fished out of one.
 type Caller struct {
@@ -9,6 +11,9 @@ type Caller struct {
 	Token      string // the ID of the API token used, or "catalog"
 	IP         string // the peer's address, without port
 	Channel    string // api, cli, console, gateway:http …
+	// Workload is the run of a job that its platform vouched for when the token
+	// was made; nil for other tokens.
+	Workload *api.Workload `json:",omitempty"`
 }
 
 // System is Daypass acting by itself.

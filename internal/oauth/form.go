@@ -27,6 +27,15 @@ var (
 // twice.
 // It reads into page, and what it returns is a copy.
 func readToken(w http.ResponseWriter, r *http.Request, page *[]byte) (string, error) {
+	body, err := readBody(w, r, page)
+	if err != nil {
+		return "", err
+	}
+	return tokenOf(body)
+}
+
+// readBody reads the body of a form into page, and returns a copy.
+func readBody(w http.ResponseWriter, r *http.Request, page *[]byte) (string, error) {
 	if !isForm(r.Header) {
 		return "", errForm
 	}
@@ -40,7 +49,7 @@ func readToken(w http.ResponseWriter, r *http.Request, page *[]byte) (string, er
 	case err != nil:
 		return "", errBody
 	}
-	return tokenOf(string(*page))
+	return string(*page), nil
 }
 
 // fill reads the body of r, at most maxForm bytes. One whose length is known

@@ -5,11 +5,14 @@ import (
 	"net/http"
 )
 
-// metadata is RFC 8414 section 2. Daypass issues its tokens under /v1, to
-// callers whom a policy or people have approved: there is no authorization and
-// no token endpoint, and so no response type and no grant type.
+// metadata is RFC 8414 section 2. What proves a grant is issued under /v1, to
+// callers whom a policy or people have approved: there is no authorization
+// endpoint, and so no response type. A token endpoint is there where the server
+// takes tokens of jobs, and for these alone.
 type metadata struct {
 	Issuer                    string   `json:"issuer"`
+	Token                     string   `json:"token_endpoint,omitempty"`
+	TokenAuth                 []string `json:"token_endpoint_auth_methods_supported,omitempty"`
 	JWKS                      string   `json:"jwks_uri"`
 	ResponseTypes             []string `json:"response_types_supported"`
 	GrantTypes                []string `json:"grant_types_supported"`
@@ -26,9 +29,13 @@ func (s *server) describe() []byte {
 	if types == nil {
 		types = []string{}
 	}
+	grants, token, tokenAuth := []string{}, "", []string(nil)
+	if s.Exchange {
+		grants, token, tokenAuth = []string{grantExchange}, s.Issuer+"/oauth/token", []string{"none"}
+	}
 	b, err := json.Marshal(metadata{
 		Issuer: s.Issuer, JWKS: s.Issuer + "/.well-known/jwks.json",
-		ResponseTypes: []string{}, GrantTypes: []string{},
+		Token: token, TokenAuth: tokenAuth, ResponseTypes: []string{}, GrantTypes: grants,
 		Introspection:             s.Issuer + "/oauth/introspect",
 		IntrospectionAuth:         []string{"Bearer"}, // an access token type, as RFC 8414 allows here
 		Revocation:                s.Issuer + "/oauth/revoke",

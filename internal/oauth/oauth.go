@@ -1,11 +1,13 @@
 // Package oauth is the OAuth face of Daypass: authorization server metadata
-// (RFC 8414), the JWKS (RFC 7517), token introspection (RFC 7662) and token
-// revocation (RFC 7009).
+// (RFC 8414), the JWKS (RFC 7517), token introspection (RFC 7662), token
+// revocation (RFC 7009) and, where the server takes tokens of jobs, their
+// exchange (RFC 8693).
 //
-// It refuses to claim an endpoint that does not exist: tokens are issued under
-// /v1, so there is no token endpoint here. It refuses to say why a token is not
-// active, and answers errors only in the form of RFC 6749 section 5.2. What is
-// active, and who may ask, is the broker's to say.
+// It refuses to claim an endpoint that does not exist: what proves a grant is
+// issued under /v1, and without jobs there is no token endpoint. It refuses to
+// say why a token is not active or not accepted, and answers errors only in the
+// form of RFC 6749 section 5.2. What is active, and who may ask, is the broker's
+// to say.
 package oauth
 
 import (
@@ -13,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/identity"
@@ -27,9 +30,12 @@ type Broker interface {
 	RevokeToken(ctx context.Context, c identity.Caller, token string) error
 	// JWKS is the current key set, encoded.
 	JWKS() ([]byte, error)
+	// Exchange gives a token for that of a job.
+	Exchange(ctx context.Context, c identity.Caller, token string) (broker.Exchanged, error)
 }
 
-// Deps is what the handler needs. All but Log are required.
+// Deps is what the handler needs. All but Log, Exchange and
+// Failure are required; Failure where there is an Exchange.
 type Deps struct {
 	Broker Broker
 	// Caller finds out who sends a request, or returns a *broker.Error.
@@ -38,6 +44,10 @@ type Deps struct {
 	Challenge func(r *http.Request, why string) string
 	// PeerIP is the address that a request comes from.
 	PeerIP func(*http.Request) string
+	// Exchange says that there is a token endpoint; Failure counts a token that
+	// it refused, and says how long its address must wait, 0 for not at all.
+	Exchange bool
+	Failure  func(*http.Request) time.Duration
 	// Issuer is public_url, without a trailing slash.
 	Issuer string
 	// Types are the authorization_details types, urn:daypass:http …
@@ -66,7 +76,7 @@ func New(d Deps) http.Handler {
 // ServeHTTP implements http.Handler. Paths are few and exact; introspection,
 // which is asked for each use of a token, is the first.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	serve, allow := route(r.URL.Path)
+	serve, allow := s.route(r.URL.Path)
 	switch {
 	case serve == nil:
 		refuse(w, http.StatusNotFound, "invalid_request", "there is no such endpoint")
@@ -83,12 +93,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func route(path string) (serve func(*server, http.ResponseWriter, *http.Request), method string) {
+func (s *server) route(path string) (serve func(*server, http.ResponseWriter, *http.Request), method string) {
 	switch path {
 	case "/oauth/introspect":
 		return (*server).introspect, http.MethodPost
 	case "/oauth/revoke":
 		return (*server).revoke, http.MethodPost
+	case "/oauth/token":
+		if s.Exchange {
+			return (*server).exchange, http.MethodPost
+		}
 	case "/.well-known/jwks.json":
 		return (*server).serveJWKS, http.MethodGet
 	case "/.well-known/oauth-authorization-server":

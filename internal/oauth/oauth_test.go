@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/identity"
 )
 
@@ -28,6 +29,7 @@ type fakeBroker struct {
 	refuse  error
 	revoked string
 	found   broker.Introspection
+	subject string // the token that was exchanged
 }
 
 func (f *fakeBroker) Introspect(_ context.Context, c identity.Caller, token string) (broker.Introspection, error) {
@@ -44,6 +46,12 @@ func (f *fakeBroker) RevokeToken(_ context.Context, c identity.Caller, token str
 	return f.refuse
 }
 
+func (f *fakeBroker) Exchange(_ context.Context, c identity.Caller, token string) (broker.Exchanged, error) {
+	f.calls = append(f.calls, "Exchange")
+	f.caller, f.subject = c, token
+	return broker.Exchanged{Token: credential.NewSecret("dpat_made"), Lasts: 899*time.Second + 999*time.Millisecond}, f.refuse
+}
+
 func (f *fakeBroker) JWKS() ([]byte, error) { return []byte(`{"keys":[]}`), f.refuse }
 
 func newFace(t testing.TB) (*fakeBroker, http.Handler) {
@@ -55,7 +63,7 @@ func newFace(t testing.TB) (*fakeBroker, http.Handler) {
 		Kind: "postgres", Scope: json.RawMessage(`{"actions":["select"]}`),
 	}}
 	return f, New(Deps{
-		Broker: f, Issuer: "https://daypass.example/", Types: []string{"urn:daypass:http", "urn:daypass:postgres"},
+		Broker: f, Issuer: "https://daypass.example/", Exchange: true, Failure: func(*http.Request) time.Duration { return 0 }, Types: []string{"urn:daypass:http", "urn:daypass:postgres"},
 		PeerIP:    func(r *http.Request) string { return "192.0.2.1" },
 		Challenge: func(r *http.Request, why string) string { return `Bearer realm="daypass"` },
 		Caller: func(r *http.Request) (identity.Caller, error) {
@@ -246,7 +254,7 @@ func TestRevocation(t *testing.T) {
 // Invariant: A14
 func TestOtherMethodsDoNothing(t *testing.T) {
 	f, h := newFace(t)
-	for _, path := range []string{"/oauth/introspect", "/oauth/revoke"} {
+	for _, path := range []string{"/oauth/introspect", "/oauth/revoke", "/oauth/token"} {
 		for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"} {
 			r := httptest.NewRequest(method, path+"?token="+live, nil)
 			r.Header.Set("Authorization", "Bearer dpat_good")
@@ -260,7 +268,7 @@ func TestOtherMethodsDoNothing(t *testing.T) {
 	if len(f.calls) != 0 {
 		t.Errorf("%v", f.calls)
 	}
-	res, body := do(t, h, form("/oauth/token", "grant_type=client_credentials"))
+	res, body := do(t, h, form("/oauth/authorize", "response_type=code"))
 	wantError(t, res, body, 404, "invalid_request")
 }
 
@@ -283,7 +291,7 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("%s does not exist", value)
 		}
 	}
-	if endpoints != 3 || !reflect.DeepEqual(m["response_types_supported"], []any{}) || !reflect.DeepEqual(m["authorization_details_types_supported"], []any{"urn:daypass:http", "urn:daypass:postgres"}) {
+	if endpoints != 4 || !reflect.DeepEqual(m["grant_types_supported"], []any{grantExchange}) || !reflect.DeepEqual(m["token_endpoint_auth_methods_supported"], []any{"none"}) || !reflect.DeepEqual(m["response_types_supported"], []any{}) || !reflect.DeepEqual(m["authorization_details_types_supported"], []any{"urn:daypass:http", "urn:daypass:postgres"}) {
 		t.Errorf("%s", body)
 	}
 	if res, body := do(t, h, httptest.NewRequest("GET", "/.well-known/jwks.json", nil)); body != `{"keys":[]}` || !strings.Contains(res.Header.Get("Cache-Control"), "max-age=60") {

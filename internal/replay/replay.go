@@ -59,6 +59,7 @@ type told struct {
 
 type token struct {
 	principal, by, name, expires string
+	workload                     string // of the job that it was given to; such a token is forgotten some time after its end
 }
 
 // New returns the record of an empty store.
@@ -82,7 +83,7 @@ func (r *Record) Add(e *audit.Entry) error {
 	case audit.CredentialIssued:
 		return r.credential(e, d)
 	case audit.TokenCreated:
-		r.tokens[d.text("token")] = token{d.text("for"), e.Actor, d.text("name"), d.text("expires_at")}
+		r.tokens[d.text("token")] = token{d.text("for"), e.Actor, d.text("name"), d.text("expires_at"), string(d.object("workload"))}
 	case audit.TokenRevoked:
 		delete(r.tokens, d.text("token"))
 		delete(r.issued[e.Grant], d.text("jti"))
@@ -113,7 +114,7 @@ func (r *Record) created(e *audit.Entry, d details) error {
 	if at := d.time("start_at"); !at.IsZero() {
 		c.StartAt = &at
 	}
-	c.Target = d.object("target")
+	c.Target, c.Workload = d.object("target"), d.object("workload")
 	r.requests[e.Request] = &told{seq: e.Seq, Request: access.Apply(nil, access.Submitted{Request: access.Request{
 		ID: e.Request, Revision: 1, ContentHash: d.text("content_hash"), Content: c, State: access.Pending,
 		CreatedAt: e.Time, ApproveBy: d.time("approve_by"),

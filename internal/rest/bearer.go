@@ -57,6 +57,10 @@ func (b *Bearer) Caller(r *http.Request) (identity.Caller, error) {
 	return identity.Caller{}, err
 }
 
+// Failure counts a proof of another kind that failed, as a wrong token is
+// counted, and returns how long its address must wait; 0 for not at all.
+func (b *Bearer) Failure(r *http.Request) time.Duration { return b.failures.count(PeerIP(r)) }
+
 // bearerToken is the token of the only Authorization header.
 func bearerToken(headers []string) (string, bool) {
 	if len(headers) != 1 {

@@ -111,7 +111,7 @@ func (t *Tx) PutToken(token Token) error {
 	_, err := t.write("keeping a token", func() (int64, error) {
 		return t.q.InsertToken(t.ctx, db.InsertTokenParams{
 			ID: token.ID, Hash: token.Hash[:], Principal: token.Principal, Name: token.Name, CreatedBy: token.CreatedBy,
-			CreatedAt: millis(token.CreatedAt), ExpiresAt: millis(token.ExpiresAt),
+			CreatedAt: millis(token.CreatedAt), ExpiresAt: millis(token.ExpiresAt), Workload: token.Workload,
 		})
 	})
 	failpoint.Hit("store.token.after")
@@ -157,7 +157,7 @@ func tokenOf(row db.Token) (Token, error) {
 	hash, err := hash32(row.Hash)
 	return Token{
 		ID: row.ID, Hash: hash, Principal: row.Principal, Name: row.Name, CreatedBy: row.CreatedBy,
-		CreatedAt: instant(row.CreatedAt), ExpiresAt: instant(row.ExpiresAt),
+		CreatedAt: instant(row.CreatedAt), ExpiresAt: instant(row.ExpiresAt), Workload: row.Workload,
 	}, err
 }
 
@@ -167,6 +167,25 @@ func (t *Tx) DeleteToken(id string) error {
 	n, err := t.write(act, func() (int64, error) { return t.q.DeleteToken(t.ctx, id) })
 	failpoint.Hit("store.token.dropped")
 	return one(act, n, err, ErrNotFound)
+}
+
+// PruneTokens forgets the tokens of jobs that ended before an instant.
+func (t *Tx) PruneTokens(before time.Time) error {
+	_, err := t.write("forgetting the tokens of jobs", func() (int64, error) { return t.q.PruneTokens(t.ctx, millis(before)) })
+	return err
+}
+
+// PutAssertion keeps that a token of somebody else was used, until it would be
+// refused as expired. It reports whether it was the first time.
+func (t *Tx) PutAssertion(digest [32]byte, ends time.Time) (first bool, err error) {
+	n, err := t.write("keeping that a token was used", func() (int64, error) { return t.q.InsertAssertion(t.ctx, digest[:], millis(ends)) })
+	return n == 1, err
+}
+
+// PruneAssertions forgets the tokens of others that ended before an instant.
+func (t *Tx) PruneAssertions(before time.Time) error {
+	_, err := t.write("forgetting used tokens", func() (int64, error) { return t.q.PruneAssertions(t.ctx, millis(before)) })
+	return err
 }
 
 // Reply returns the kept answer of an idempotent call; ErrNotFound.

@@ -112,8 +112,8 @@ DELETE FROM credentials WHERE grant_id = @grant_id;
 DELETE FROM credentials WHERE hash = @hash;
 
 -- name: InsertToken :execrows
-INSERT INTO tokens (id, hash, principal, name, created_by, created_at, expires_at)
-VALUES (@id, @hash, @principal, @name, @created_by, @created_at, @expires_at);
+INSERT INTO tokens (id, hash, principal, name, created_by, created_at, expires_at, workload)
+VALUES (@id, @hash, @principal, @name, @created_by, @created_at, @expires_at, @workload);
 
 -- name: Token :one
 SELECT * FROM tokens WHERE id = @id;
@@ -126,6 +126,15 @@ SELECT * FROM tokens WHERE principal = @principal ORDER BY created_at DESC, id D
 
 -- name: DeleteToken :execrows
 DELETE FROM tokens WHERE id = @id;
+
+-- name: PruneTokens :execrows
+DELETE FROM tokens WHERE workload <> '' AND expires_at < @before;
+
+-- name: InsertAssertion :execrows
+INSERT INTO assertions (digest, ends) VALUES (@digest, @ends) ON CONFLICT DO NOTHING;
+
+-- name: PruneAssertions :execrows
+DELETE FROM assertions WHERE ends < @before;
 
 -- name: LastCatalog :one
 SELECT * FROM catalogs ORDER BY n DESC LIMIT 1;

@@ -63,7 +63,14 @@ CREATE TABLE tokens (
   name       TEXT   NOT NULL,
   created_by TEXT   NOT NULL,
   created_at BIGINT NOT NULL,
-  expires_at BIGINT NOT NULL
+  expires_at BIGINT NOT NULL,
+  workload   TEXT   NOT NULL
+);
+
+-- Tokens of others that were exchanged for one of ours: none is good twice.
+CREATE TABLE assertions (
+  digest BYTEA  PRIMARY KEY,
+  ends   BIGINT NOT NULL
 );
 
 CREATE TABLE catalogs (

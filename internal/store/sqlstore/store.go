@@ -114,6 +114,9 @@ type Token struct {
 	CreatedBy string
 	CreatedAt time.Time
 	ExpiresAt time.Time
+	// Workload is the job that it was given to, as canonical JSON; "" for a
+	// token that somebody made.
+	Workload string
 }
 
 // Catalog is one application of a catalog version.

@@ -153,6 +153,46 @@ func (s *suite) tokens() {
 	})
 }
 
+// jobTokens checks that tokens of jobs are forgotten after their end, and
+// others never, and that what was used is used.
+func (s *suite) jobTokens() {
+	s.begin()
+	token := func(n byte, ends time.Duration, workload string) sqlstore.Token {
+		return sqlstore.Token{ID: fmt.Sprint("tok_", n), Hash: [32]byte{n}, Principal: "service:ci", CreatedAt: at(time.Duration(n) * time.Second), ExpiresAt: at(ends), Workload: workload}
+	}
+	of, over, made := token(1, time.Hour, `{"issuer":"i"}`), token(2, time.Minute, `{"issuer":"i"}`), token(3, time.Minute, "")
+	use := func(n byte, ends time.Duration, want bool) {
+		s.Helper()
+		s.must(s.update(func(tx *sqlstore.Tx) error {
+			first, err := tx.PutAssertion([32]byte{n}, at(ends))
+			if err == nil && first != want {
+				err = fmt.Errorf("assertion %d: first is %t", n, first)
+			}
+			return err
+		}))
+	}
+	s.must(s.update(func(tx *sqlstore.Tx) error { return errors.Join(tx.PutToken(of), tx.PutToken(over), tx.PutToken(made)) }))
+	use(1, time.Hour, true)
+	use(2, time.Minute, true)
+	use(1, 2*time.Hour, false)
+	s.must(s.update(func(tx *sqlstore.Tx) error {
+		return errors.Join(tx.PruneTokens(at(time.Minute)), tx.PruneAssertions(at(time.Minute))) // not at its end yet
+	}))
+	use(2, time.Minute, false)
+	s.must(s.update(func(tx *sqlstore.Tx) error {
+		return errors.Join(tx.PruneTokens(at(time.Minute+time.Millisecond)), tx.PruneAssertions(at(time.Minute+time.Millisecond)))
+	}))
+	use(1, time.Hour, false)
+	use(2, time.Minute, true)
+	s.view(func(tx *sqlstore.Tx) error {
+		got, err := tx.Tokens("")
+		if diff := cmp.Diff([]sqlstore.Token{made, of}, got); diff != "" || err != nil {
+			return fmt.Errorf("left: %w (-want +got):\n%s", err, diff)
+		}
+		return nil
+	})
+}
+
 func (s *suite) catalogs() {
 	s.begin()
 	s.view(func(tx *sqlstore.Tx) error {

@@ -55,6 +55,7 @@ func Run(t *testing.T, open Open) {
 		{"rows/start", (*suite).starting},
 		{"rows/start/halves", (*suite).halves},
 		{"rows/tokens", (*suite).tokens},
+		{"rows/jobtokens", (*suite).jobTokens},
 		{"rows/catalogs", (*suite).catalogs},
 		{"rows/settings and replies", (*suite).settingsAndReplies},
 		{"rows/clock mark", (*suite).clockMark},

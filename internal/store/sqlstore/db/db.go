@@ -90,6 +90,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.inputStmt, err = db.PrepareContext(ctx, input); err != nil {
 		return nil, fmt.Errorf("error preparing query Input: %w", err)
 	}
+	if q.insertAssertionStmt, err = db.PrepareContext(ctx, insertAssertion); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertAssertion: %w", err)
+	}
 	if q.insertCatalogStmt, err = db.PrepareContext(ctx, insertCatalog); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertCatalog: %w", err)
 	}
@@ -162,8 +165,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.pendingExtensionsStmt, err = db.PrepareContext(ctx, pendingExtensions); err != nil {
 		return nil, fmt.Errorf("error preparing query PendingExtensions: %w", err)
 	}
+	if q.pruneAssertionsStmt, err = db.PrepareContext(ctx, pruneAssertions); err != nil {
+		return nil, fmt.Errorf("error preparing query PruneAssertions: %w", err)
+	}
 	if q.pruneCredentialsStmt, err = db.PrepareContext(ctx, pruneCredentials); err != nil {
 		return nil, fmt.Errorf("error preparing query PruneCredentials: %w", err)
+	}
+	if q.pruneTokensStmt, err = db.PrepareContext(ctx, pruneTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query PruneTokens: %w", err)
 	}
 	if q.putHeadStmt, err = db.PrepareContext(ctx, putHead); err != nil {
 		return nil, fmt.Errorf("error preparing query PutHead: %w", err)
@@ -337,6 +346,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing inputStmt: %w", cerr)
 		}
 	}
+	if q.insertAssertionStmt != nil {
+		if cerr := q.insertAssertionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertAssertionStmt: %w", cerr)
+		}
+	}
 	if q.insertCatalogStmt != nil {
 		if cerr := q.insertCatalogStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertCatalogStmt: %w", cerr)
@@ -457,9 +471,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing pendingExtensionsStmt: %w", cerr)
 		}
 	}
+	if q.pruneAssertionsStmt != nil {
+		if cerr := q.pruneAssertionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pruneAssertionsStmt: %w", cerr)
+		}
+	}
 	if q.pruneCredentialsStmt != nil {
 		if cerr := q.pruneCredentialsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing pruneCredentialsStmt: %w", cerr)
+		}
+	}
+	if q.pruneTokensStmt != nil {
+		if cerr := q.pruneTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing pruneTokensStmt: %w", cerr)
 		}
 	}
 	if q.putHeadStmt != nil {
@@ -618,6 +642,7 @@ type Queries struct {
 	hashStmt                *sql.Stmt
 	headStmt                *sql.Stmt
 	inputStmt               *sql.Stmt
+	insertAssertionStmt     *sql.Stmt
 	insertCatalogStmt       *sql.Stmt
 	insertCredentialStmt    *sql.Stmt
 	insertEntryStmt         *sql.Stmt
@@ -642,7 +667,9 @@ type Queries struct {
 	nextDeadlineStmt        *sql.Stmt
 	nextJobStmt             *sql.Stmt
 	pendingExtensionsStmt   *sql.Stmt
+	pruneAssertionsStmt     *sql.Stmt
 	pruneCredentialsStmt    *sql.Stmt
+	pruneTokensStmt         *sql.Stmt
 	putHeadStmt             *sql.Stmt
 	putMarkStmt             *sql.Stmt
 	putReplyStmt            *sql.Stmt
@@ -690,6 +717,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		hashStmt:                q.hashStmt,
 		headStmt:                q.headStmt,
 		inputStmt:               q.inputStmt,
+		insertAssertionStmt:     q.insertAssertionStmt,
 		insertCatalogStmt:       q.insertCatalogStmt,
 		insertCredentialStmt:    q.insertCredentialStmt,
 		insertEntryStmt:         q.insertEntryStmt,
@@ -714,7 +742,9 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		nextDeadlineStmt:        q.nextDeadlineStmt,
 		nextJobStmt:             q.nextJobStmt,
 		pendingExtensionsStmt:   q.pendingExtensionsStmt,
+		pruneAssertionsStmt:     q.pruneAssertionsStmt,
 		pruneCredentialsStmt:    q.pruneCredentialsStmt,
+		pruneTokensStmt:         q.pruneTokensStmt,
 		putHeadStmt:             q.putHeadStmt,
 		putMarkStmt:             q.putMarkStmt,
 		putReplyStmt:            q.putReplyStmt,

@@ -4,6 +4,11 @@
 
 package db
 
+type Assertion struct {
+	Digest []byte
+	Ends   int64
+}
+
 type Catalog struct {
 	N            int64
 	Version      string
@@ -141,6 +146,7 @@ type Token struct {
 	CreatedBy string
 	CreatedAt int64
 	ExpiresAt int64
+	Workload  string
 }
 
 type Verifier struct {

@@ -436,6 +436,18 @@ func (q *Queries) Input(ctx context.Context, request string) (string, error) {
 	return body, err
 }
 
+const insertAssertion = `-- name: InsertAssertion :execrows
+INSERT INTO assertions (digest, ends) VALUES ($1, $2) ON CONFLICT DO NOTHING
+`
+
+func (q *Queries) InsertAssertion(ctx context.Context, digest []byte, ends int64) (int64, error) {
+	result, err := q.exec(ctx, q.insertAssertionStmt, insertAssertion, digest, ends)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const insertCatalog = `-- name: InsertCatalog :execrows
 INSERT INTO catalogs (n, version, canonical, source, incarnations, applied_at, applied_by)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -715,8 +727,8 @@ func (q *Queries) InsertText(ctx context.Context, arg InsertTextParams) (int64, 
 }
 
 const insertToken = `-- name: InsertToken :execrows
-INSERT INTO tokens (id, hash, principal, name, created_by, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO tokens (id, hash, principal, name, created_by, created_at, expires_at, workload)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type InsertTokenParams struct {
@@ -727,6 +739,7 @@ type InsertTokenParams struct {
 	CreatedBy string
 	CreatedAt int64
 	ExpiresAt int64
+	Workload  string
 }
 
 func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) (int64, error) {
@@ -738,6 +751,7 @@ func (q *Queries) InsertToken(ctx context.Context, arg InsertTokenParams) (int64
 		arg.CreatedBy,
 		arg.CreatedAt,
 		arg.ExpiresAt,
+		arg.Workload,
 	)
 	if err != nil {
 		return 0, err
@@ -991,6 +1005,18 @@ func (q *Queries) PendingExtensions(ctx context.Context, extends *string) ([]Pen
 	return items, nil
 }
 
+const pruneAssertions = `-- name: PruneAssertions :execrows
+DELETE FROM assertions WHERE ends < $1
+`
+
+func (q *Queries) PruneAssertions(ctx context.Context, before int64) (int64, error) {
+	result, err := q.exec(ctx, q.pruneAssertionsStmt, pruneAssertions, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const pruneCredentials = `-- name: PruneCredentials :execrows
 DELETE FROM credentials WHERE hash IN (
   SELECT c.hash FROM credentials AS c JOIN requests AS r ON r.grant_id = c.grant_id
@@ -1002,6 +1028,18 @@ DELETE FROM credentials WHERE hash IN (
 // Of grants that ended before an instant: the index has forgotten them.
 func (q *Queries) PruneCredentials(ctx context.Context, before int64, lim int64) (int64, error) {
 	result, err := q.exec(ctx, q.pruneCredentialsStmt, pruneCredentials, before, lim)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const pruneTokens = `-- name: PruneTokens :execrows
+DELETE FROM tokens WHERE workload <> '' AND expires_at < $1
+`
+
+func (q *Queries) PruneTokens(ctx context.Context, before int64) (int64, error) {
+	result, err := q.exec(ctx, q.pruneTokensStmt, pruneTokens, before)
 	if err != nil {
 		return 0, err
 	}
@@ -1261,7 +1299,7 @@ func (q *Queries) TextsOf(ctx context.Context, subject string) ([]string, error)
 }
 
 const token = `-- name: Token :one
-SELECT id, hash, principal, name, created_by, created_at, expires_at FROM tokens WHERE id = $1
+SELECT id, hash, principal, name, created_by, created_at, expires_at, workload FROM tokens WHERE id = $1
 `
 
 func (q *Queries) Token(ctx context.Context, id string) (Token, error) {
@@ -1275,12 +1313,13 @@ func (q *Queries) Token(ctx context.Context, id string) (Token, error) {
 		&i.CreatedBy,
 		&i.CreatedAt,
 		&i.ExpiresAt,
+		&i.Workload,
 	)
 	return i, err
 }
 
 const tokens = `-- name: Tokens :many
-SELECT id, hash, principal, name, created_by, created_at, expires_at FROM tokens ORDER BY created_at DESC, id DESC
+SELECT id, hash, principal, name, created_by, created_at, expires_at, workload FROM tokens ORDER BY created_at DESC, id DESC
 `
 
 func (q *Queries) Tokens(ctx context.Context) ([]Token, error) {
@@ -1300,6 +1339,7 @@ func (q *Queries) Tokens(ctx context.Context) ([]Token, error) {
 			&i.CreatedBy,
 			&i.CreatedAt,
 			&i.ExpiresAt,
+			&i.Workload,
 		); err != nil {
 			return nil, err
 		}
@@ -1315,7 +1355,7 @@ func (q *Queries) Tokens(ctx context.Context) ([]Token, error) {
 }
 
 const tokensOf = `-- name: TokensOf :many
-SELECT id, hash, principal, name, created_by, created_at, expires_at FROM tokens WHERE principal = $1 ORDER BY created_at DESC, id DESC
+SELECT id, hash, principal, name, created_by, created_at, expires_at, workload FROM tokens WHERE principal = $1 ORDER BY created_at DESC, id DESC
 `
 
 func (q *Queries) TokensOf(ctx context.Context, principal string) ([]Token, error) {
@@ -1335,6 +1375,7 @@ func (q *Queries) TokensOf(ctx context.Context, principal string) ([]Token, erro
 			&i.CreatedBy,
 			&i.CreatedAt,
 			&i.ExpiresAt,
+			&i.Workload,
 		); err != nil {
 			return nil, err
 		}
