@@ -32,6 +32,7 @@ type call struct {
 	// meaning makes idempotent. Others are repeated only when it is certain
 	// that the server never saw them.
 	repeatable bool
+	anonymous  bool // it carries no token
 }
 
 // text is an answer that is not JSON: its bytes.
@@ -178,10 +179,21 @@ func (c *Client) once(ctx context.Context, k *call, out any) (*answer, error) {
 	return &answer{status: res.StatusCode, header: res.Header}, nil
 }
 
-// send sends k once and returns the answer whatever its status. Its errors
-// hold no URL and no header.
+// send sends k and returns the answer whatever its status; once more with
+// another token where the server does not take the one there was, and there is
+// another. Its errors hold no URL and no header.
 func (c *Client) send(ctx context.Context, k *call) (*http.Response, error) {
-	req, err := c.request(ctx, k)
+	token := c.bearer()
+	res, err := c.sendWith(ctx, k, token)
+	if err == nil && res.StatusCode == http.StatusUnauthorized && !k.anonymous && c.renewed(ctx, token) {
+		_ = res.Body.Close()
+		return c.sendWith(ctx, k, c.bearer())
+	}
+	return res, err
+}
+
+func (c *Client) sendWith(ctx context.Context, k *call, token string) (*http.Response, error) {
+	req, err := c.request(ctx, k, token)
 	if err != nil {
 		return nil, unusable{err}
 	}
@@ -196,7 +208,7 @@ func (c *Client) send(ctx context.Context, k *call) (*http.Response, error) {
 	return res, nil
 }
 
-func (c *Client) request(ctx context.Context, k *call) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, k *call, token string) (*http.Request, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -225,8 +237,8 @@ func (c *Client) request(ctx context.Context, k *call) (*http.Request, error) {
 	if k.key != "" {
 		req.Header.Set("Idempotency-Key", k.key)
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if token != "" && !k.anonymous {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	req.Header.Set("User-Agent", "daypass-"+c.name+"/"+c.version)
 	req.Header.Set("Daypass-Client", c.name+"/"+c.version)

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -27,7 +28,7 @@ import (
 type Client struct {
 	base     *url.URL
 	err      error // why the arguments of New cannot be used
-	token    string
+	token    atomic.Pointer[string]
 	http     *http.Client
 	name     string // cli, sdk …
 	version  string
@@ -35,6 +36,10 @@ type Client struct {
 	plain    bool
 	roots    *x509.CertPool
 	offset   atomic.Int64 // nanoseconds, see ClockOffset
+
+	renew    func(context.Context) (string, error) // nil: the token is what it is
+	renewing sync.Mutex
+	refused  time.Time // when a renewal failed last
 
 	sleep func(context.Context, time.Duration) error // replaced in tests
 	idle  time.Duration                              // how long a stream may stay silent
@@ -74,14 +79,15 @@ const (
 // never calls the server; a URL that cannot be used makes every call fail.
 func New(rawURL, token string, opts ...Option) *Client {
 	c := &Client{
-		token: token, name: "sdk", version: "devel", attempts: 4,
+		name: "sdk", version: "devel", attempts: 4,
 		sleep: sleep, idle: streamSilence,
 	}
+	c.token.Store(&token)
 	for _, o := range opts {
 		o(c)
 	}
 	c.base, c.err = parseBase(rawURL, c.plain)
-	if c.err == nil && strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if c.err == nil && strings.ContainsFunc(token, unprintable) {
 		c.err = errors.New("the token has characters that no token has: copy it again, without spaces or line ends")
 	}
 	transport := &http.Transport{

@@ -59,6 +59,9 @@ func errorOf(status int, header http.Header, body []byte) *Error {
 		if json.Unmarshal(body, &e.Problem) != nil {
 			e.Problem = api.Problem{}
 		}
+		if oauth := oauthError(body); e.Problem.Code == "" && oauth.Code != "" {
+			e.Problem.Code, e.Problem.Detail = oauth.Code, oauth.Description
+		}
 	}
 	e.Problem.Status = status
 	if e.Problem.Title == "" {
@@ -74,6 +77,17 @@ func errorOf(status int, header http.Header, body []byte) *Error {
 	}
 	if e.Problem.Type == "" {
 		e.Problem.Type = "about:blank"
+	}
+	return e
+}
+
+// oauthError reads an error in the form of RFC 6749 section 5.2.
+func oauthError(body []byte) (e struct {
+	Code        string `json:"error"`
+	Description string `json:"error_description"`
+}) {
+	if json.Unmarshal(body, &e) != nil {
+		e.Code, e.Description = "", ""
 	}
 	return e
 }

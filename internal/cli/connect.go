@@ -187,14 +187,16 @@ func namesURL(args []string) bool {
 	return false
 }
 
-// childEnv is our environment without our own token: a child gets the
-// credential of a grant, not the person's.
+// childEnv is our environment without our own token, and without the one that
+// a job is given for us: a child gets the credential of a grant, not what asks
+// for others.
 func (a *app) childEnv() []string {
 	env := os.Environ()
 	kept := env[:0]
+	_, named, _ := strings.Cut(a.Getenv("DAYPASS_WORKLOAD"), "env:")
 	for _, pair := range env {
 		name, _, _ := strings.Cut(pair, "=")
-		if !strings.EqualFold(name, "DAYPASS_TOKEN") {
+		if !strings.EqualFold(name, "DAYPASS_TOKEN") && !strings.EqualFold(name, gitlabVariable) && (named == "" || name != named) {
 			kept = append(kept, pair)
 		}
 	}

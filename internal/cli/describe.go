@@ -62,6 +62,7 @@ func (a *app) showContent(s *screen, r *api.Request) {
 	}
 	s.field("scope", "%s", string(r.Scope))
 	a.showTarget(s, r.Target)
+	a.showWorkload(s, r.Workload)
 	if r.Extends != "" {
 		s.field("extends", "%s", r.Extends)
 	}
@@ -88,6 +89,31 @@ func (a *app) showTarget(s *screen, target json.RawMessage) {
 	if json.Unmarshal(target, &found) == nil && found.Summary != "" {
 		s.field("reaches", "%s", found.Summary)
 	}
+}
+
+// showWorkload says which run of which job asks: what its platform has signed,
+// and not what it says of itself.
+func (a *app) showWorkload(s *screen, w *api.Workload) {
+	if w == nil {
+		return
+	}
+	c, run := w.Claims, w.Subject
+	switch {
+	case c["run_id"] != "" && c["repository"] != "":
+		run = fmt.Sprintf("GitHub Actions run %s of %s@%s", c["run_id"], c["repository"], c["ref"])
+		if c["job_workflow_ref"] != "" {
+			run += " by " + c["job_workflow_ref"]
+		}
+	case c["pipeline_id"] != "" && c["project_path"] != "":
+		run = fmt.Sprintf("GitLab job %s in pipeline %s of %s@%s", c["job_id"], c["pipeline_id"], c["project_path"], c["ref"])
+	case c["kubernetes.io/namespace"] != "":
+		run = fmt.Sprintf("Kubernetes service account %s/%s", c["kubernetes.io/namespace"], c["kubernetes.io/serviceaccount/name"])
+		if pod := c["kubernetes.io/pod/name"]; pod != "" {
+			run += " in Pod " + pod
+		}
+	}
+	s.field("job", "%s", run)
+	s.field("vouched", "%s, rule %q", w.Issuer, w.Rule)
 }
 
 // showRequest prints a request with all that is known of it.

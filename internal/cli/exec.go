@@ -205,6 +205,9 @@ func follow(ctx context.Context, c *client.Client, g *api.Grant, news chan<- gra
 			switch {
 			case ctx.Err() != nil:
 				return
+			case err != nil && client.Status(err) == 401 && c.Renews():
+				send(grantNews{warning: "the job's token has ended and its platform gives no other; the command goes on until the grant expires"})
+				return
 			case err != nil && 400 <= client.Status(err) && client.Status(err) < 500 && client.Status(err) != 429:
 				send(grantNews{ended: "the server no longer shows it: " + strings.TrimSuffix(err.Error(), ".")})
 				return

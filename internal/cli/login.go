@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -17,7 +18,7 @@ import (
 )
 
 func (a *app) loginCmd() *cobra.Command {
-	var url string
+	var url, from string
 	cmd := &cobra.Command{
 		Use:   "login",
 		Short: "Store a server's address and your token",
@@ -25,9 +26,14 @@ func (a *app) loginCmd() *cobra.Command {
 tries it, and stores it with the server's address in a file that only you can
 read. DAYPASS_URL and DAYPASS_TOKEN win over what is stored.
 
-A token is never taken from the command line, where other users could see it.`,
+A token is never taken from the command line, where other users could see it.
+
+A job needs no token of its own: with --workload it gives the one that its
+platform has signed for it, and gets a short one for that. With DAYPASS_WORKLOAD
+set in its environment every command does so by itself, and no login is needed.`,
 		Example: `  daypass login --url https://daypass.example.com
-  daypass login --url https://daypass.example.com < token.txt`,
+  daypass login --url https://daypass.example.com < token.txt
+  daypass login --url https://daypass.example.com --workload github`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if url == "" {
@@ -39,19 +45,33 @@ A token is never taken from the command line, where other users could see it.`,
 			if err := client.CheckURL(url); err != nil && a.Getenv("DAYPASS_ALLOW_PLAIN_HTTP") != "yes" {
 				return &Error{Code: ExitUsage, Err: err}
 			}
+			url = strings.TrimRight(url, "/")
+			if from != "" {
+				s, err := workloadSource(from)
+				if err != nil {
+					return err
+				}
+				l, err := a.jobLogin(cmd.Context(), s, url)
+				if err != nil {
+					return err
+				}
+				return a.login(cmd.Context(), l)
+			}
 			token, err := a.readToken()
 			if err != nil {
 				return err
 			}
-			return a.login(cmd.Context(), strings.TrimRight(url, "/"), token)
+			return a.login(cmd.Context(), login{URL: url, Token: token})
 		},
 	}
 	cmd.Flags().StringVar(&url, "url", "", "the server's `address` (default $DAYPASS_URL)")
+	cmd.Flags().StringVar(&from, "workload", "", "exchange the token of this job: `"+workloadForms+"`")
 	return cmd
 }
 
-func (a *app) login(ctx context.Context, url, token string) error {
-	c, err := a.connectTo(url, token)
+func (a *app) login(ctx context.Context, l login) error {
+	url := l.URL
+	c, err := a.connectTo(url, l.Token)
 	if err != nil {
 		return err
 	}
@@ -61,13 +81,18 @@ func (a *app) login(ctx context.Context, url, token string) error {
 	} else if err != nil {
 		return err
 	}
-	path, err := a.saveLogin(login{URL: url, Token: token, Principal: me.ID})
+	l.Principal = me.ID
+	path, err := a.saveLogin(l)
 	if err != nil {
 		return err
 	}
 	return a.print(me, func() {
 		a.out.printf("Logged in to %s as %s.\n", url, paint(bold, me.ID))
-		a.err.printf("The token is in %s. \"daypass logout\" removes it.\n", path)
+		if l.Workload != "" {
+			a.err.printf("The token is in %s and ends at %s. \"daypass logout\" ends it before.\n", path, l.ExpiresAt.Format(time.RFC3339))
+		} else {
+			a.err.printf("The token is in %s. \"daypass logout\" removes it.\n", path)
+		}
 		if a.Getenv("DAYPASS_TOKEN") != "" {
 			a.err.printf("%s DAYPASS_TOKEN is set and wins over it\n", paint(yellow, "note:"))
 		}
@@ -102,16 +127,25 @@ func checkToken(s string) (string, error) {
 
 func (a *app) logoutCmd() *cobra.Command {
 	return &cobra.Command{
-		Use:     "logout",
-		Short:   "Remove the stored token",
-		Long:    `Logout removes what "daypass login" stored. The token itself stays valid: "daypass token revoke" ends it.`,
+		Use:   "logout",
+		Short: "Remove the stored token",
+		Long: `Logout removes what "daypass login" stored. The token itself stays valid:
+"daypass token revoke" ends it. The token of a job is ended too.`,
 		Example: "  daypass logout",
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ofJob, err := a.forgetJob(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if l, err := a.loadLogin(); err == nil {
+				a.endJob(cmd.Context(), l)
+			}
 			was, err := a.removeLogin()
 			if err != nil {
 				return err
 			}
+			was = was || ofJob
 			return a.print(map[string]bool{"removed": was}, func() {
 				if was {
 					a.out.printf("Logged out: the stored token is removed.\n")

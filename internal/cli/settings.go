@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/daypass/daypass/client"
 )
@@ -18,6 +19,10 @@ type login struct {
 	URL       string `json:"url"`
 	Token     string `json:"token"`
 	Principal string `json:"principal"`
+	// Workload is where the job's token came from that Token was given for;
+	// empty for one that somebody made. Then Token ends at ExpiresAt.
+	Workload  string    `json:"workload,omitempty"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 const (
@@ -32,11 +37,14 @@ func (a *app) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.Workload != "" {
+		return a.connectTo(l.URL, l.Token, client.WithRenewal(a.renewal(l)))
+	}
 	return a.connectTo(l.URL, l.Token)
 }
 
-func (a *app) connectTo(url, token string) (*client.Client, error) {
-	opts := []client.Option{client.WithName("cli", a.Version)}
+func (a *app) connectTo(url, token string, opts ...client.Option) (*client.Client, error) {
+	opts = append(opts, client.WithName("cli", a.Version))
 	if err := client.CheckURL(url); err != nil {
 		if a.Getenv("DAYPASS_ALLOW_PLAIN_HTTP") != "yes" {
 			return nil, &Error{Code: ExitUsage, Err: err}
@@ -47,12 +55,16 @@ func (a *app) connectTo(url, token string) (*client.Client, error) {
 	return client.New(url, token, opts...), nil
 }
 
-// settings returns DAYPASS_URL and DAYPASS_TOKEN, or else what was stored. A
-// stored token is only for the server that it was stored with.
+// settings returns DAYPASS_URL and DAYPASS_TOKEN, or what DAYPASS_WORKLOAD gets
+// for a job, or else what was stored. A stored token is only for the server that
+// it was stored with.
 func (a *app) settings() (login, error) {
 	env := login{URL: a.Getenv("DAYPASS_URL"), Token: a.Getenv("DAYPASS_TOKEN")}
 	if env.URL != "" && env.Token != "" {
 		return env, nil
+	}
+	if w := a.Getenv("DAYPASS_WORKLOAD"); w != "" && env.Token == "" {
+		return a.jobSettings(env.URL, w)
 	}
 	stored, err := a.loadLogin()
 	switch {
@@ -88,12 +100,14 @@ func (a *app) loginDir() (string, error) {
 // loadLogin reads what was stored; the zero login when there is nothing. A
 // file that others can read, or that is a link, is refused: its token may be
 // known to others or not be ours.
-func (a *app) loadLogin() (login, error) {
+func (a *app) loadLogin() (login, error) { return a.loadFrom(loginFile) }
+
+func (a *app) loadFrom(file string) (login, error) {
 	dir, err := a.loginDir()
 	if err != nil {
 		return login{}, err
 	}
-	path := filepath.Join(dir, loginFile)
+	path := filepath.Join(dir, file)
 	root, err := openPrivate(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return login{}, nil
@@ -101,7 +115,7 @@ func (a *app) loadLogin() (login, error) {
 		return login{}, err
 	}
 	defer func() { _ = root.Close() }()
-	info, err := root.Lstat(loginFile)
+	info, err := root.Lstat(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return login{}, nil
@@ -112,7 +126,7 @@ func (a *app) loadLogin() (login, error) {
 	case exposed(info):
 		return login{}, fail("chmod 600 "+path+", or daypass login with a new token", "%s can be read by others and is not used", path)
 	}
-	f, err := root.Open(loginFile)
+	f, err := root.Open(file)
 	if err != nil {
 		return login{}, fmt.Errorf("reading the login: %w", err)
 	}
@@ -133,7 +147,9 @@ func (a *app) loadLogin() (login, error) {
 
 // saveLogin stores l: in a folder of ours alone, in a new file that takes the
 // old one's place, so that no link is followed and no half-written file seen.
-func (a *app) saveLogin(l login) (string, error) {
+func (a *app) saveLogin(l login) (string, error) { return a.saveTo(loginFile, l) }
+
+func (a *app) saveTo(file string, l login) (string, error) {
 	dir, err := a.loginDir()
 	if err != nil {
 		return "", err
@@ -153,15 +169,17 @@ func (a *app) saveLogin(l login) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("encoding the login: %w", err)
 	}
-	path := filepath.Join(dir, loginFile)
-	if err := replaceFile(root, loginFile, append(raw, '\n')); err != nil {
+	path := filepath.Join(dir, file)
+	if err := replaceFile(root, file, append(raw, '\n')); err != nil {
 		return "", fmt.Errorf("storing the login: %w", err)
 	}
 	return path, nil
 }
 
 // removeLogin reports whether there was something to remove.
-func (a *app) removeLogin() (bool, error) {
+func (a *app) removeLogin() (bool, error) { return a.removeFrom(loginFile) }
+
+func (a *app) removeFrom(file string) (bool, error) {
 	dir, err := a.loginDir()
 	if err != nil {
 		return false, err
@@ -173,7 +191,7 @@ func (a *app) removeLogin() (bool, error) {
 		return false, err
 	}
 	defer func() { _ = root.Close() }()
-	if err := root.Remove(loginFile); errors.Is(err, fs.ErrNotExist) {
+	if err := root.Remove(file); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	} else if err != nil {
 		return false, fmt.Errorf("removing the login: %w", err)
