@@ -223,6 +223,30 @@ type Me struct {
 	Groups  []string `json:"groups"`
 	Admin   bool     `json:"admin"`
 	Auditor bool     `json:"auditor"`
+	// Login is what the caller is logged in by; none where it is an API token.
+	Login *Login `json:"login,omitempty"`
+	// ExpiresAt is when what the caller showed ends; none for a token that the
+	// catalog lists.
+	ExpiresAt *Time `json:"expires_at,omitempty"`
+}
+
+// Login is one login of a person: a browser, or a command line.
+type Login struct {
+	ID        string `json:"id"`
+	Principal string `json:"principal"`
+	Kind      string `json:"kind" enum:"browser,cli"`
+	Label     string `json:"label"`  // what the device says of itself
+	IP        string `json:"ip"`     // from where it was made
+	Issuer    string `json:"issuer"` // who vouched for the person
+	CreatedAt Time   `json:"created_at"`
+	SeenAt    Time   `json:"seen_at"`
+	ExpiresAt Time   `json:"expires_at"` // at the latest
+	Current   bool   `json:"current"`    // the one of this call
+}
+
+// LoginsEnded says how many logins a call has ended.
+type LoginsEnded struct {
+	Ended int `json:"ended"`
 }
 
 // Session is one live connection through a gateway.

@@ -86,6 +86,8 @@ var ocsfMappings = map[string]ocsfMapping{
 	KeysRotated:           {ocsfEntity, 3, "Update", ocsfMedium, "Signing Keys"},
 	AuthSucceeded:         {ocsfLogin, 1, "Logon", ocsfInformational, ""},
 	AuthFailed:            {ocsfLogin, 1, "Logon", ocsfLow, ""},
+	AuthEnded:             {ocsfLogin, 2, "Logoff", ocsfInformational, ""},
+	SetupOffered:          {ocsfEntity, 1, "Create", ocsfMedium, "Setup Link"},
 	TokenCreated:          {ocsfEntity, 1, "Create", ocsfLow, "API Token"},
 	TokenRevoked:          {ocsfEntity, 4, "Delete", ocsfInformational, "API Token"},
 	StoreRestored:         {ocsfLifecycle, ocsfOther, "Restore", ocsfHigh, ""},

@@ -21,7 +21,7 @@ var ocsfWant = map[string]struct {
 	"access.allowed":    {6003, 99, "Access"}, "access.denied": {6003, 99, "Access"}, "access.denied_summary": {6003, 99, "Access"},
 	"session.started": {3003, 1, "Assign Privileges"}, "session.query": {6005, 4, "Query"}, "session.killed": {3003, 99, "End Session"}, "session.ended": {3003, 99, "End Session"},
 	"catalog.changed": {3004, 3, "Update"}, "issuing.changed": {3004, 3, "Update"}, "keys.rotated": {3004, 3, "Update"},
-	"auth.succeeded": {3002, 1, "Logon"}, "auth.failed": {3002, 1, "Logon"}, "token.created": {3004, 1, "Create"}, "token.revoked": {3004, 4, "Delete"},
+	"auth.succeeded": {3002, 1, "Logon"}, "auth.failed": {3002, 1, "Logon"}, "auth.ended": {3002, 2, "Logoff"}, "setup.offered": {3004, 1, "Create"}, "token.created": {3004, 1, "Create"}, "token.revoked": {3004, 4, "Delete"},
 	"server.started": {6002, 3, "Start"}, "server.stopped": {6002, 4, "Stop"}, "protection.off": {6002, 99, "Disable Protection"}, "audit.possible_gap": {2004, 1, "Create"}, "audit.exported": {6003, 2, "Read"},
 	"break_glass.used": {3005, 99, "Break Glass"}, "break_glass.finding": {3005, 2, "Revoke Privileges"}, "break_glass.reviewed": {3004, 99, "Review"},
 	"grants.revoked": {3005, 2, "Revoke Privileges"}, "store.restored": {6002, 99, "Restore"}, "quarantine.ended": {6002, 99, "End Quarantine"}, "text.erased": {3004, 4, "Delete"},

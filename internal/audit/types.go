@@ -46,8 +46,10 @@ const (
 
 	AuthSucceeded = "auth.succeeded"
 	AuthFailed    = "auth.failed"
+	AuthEnded     = "auth.ended" // a login is over before its time: logged out, replaced, its person gone
 	TokenCreated  = "token.created"
 	TokenRevoked  = "token.revoked"
+	SetupOffered  = "setup.offered" // nobody could come in: a link for the first admin was printed
 
 	StoreRestored   = "store.restored"   // from a backup: what came after it is lost
 	QuarantineEnded = "quarantine.ended" // an admin let a restored store serve again; what was live in it ended
@@ -69,7 +71,7 @@ var types = []string{
 	AccessAllowed, AccessDenied, AccessDeniedSummary,
 	SessionStarted, SessionQuery, SessionKilled, SessionEnded,
 	CatalogChanged, CatalogExplained, CatalogBacktested, IssuingChanged, KeysRotated,
-	AuthSucceeded, AuthFailed, TokenCreated, TokenRevoked,
+	AuthSucceeded, AuthFailed, AuthEnded, TokenCreated, TokenRevoked, SetupOffered,
 	StoreRestored, QuarantineEnded,
 	ServerStarted, ServerStopped, ProtectionOff, PossibleGap, TextErased, Exported,
 }

@@ -131,7 +131,7 @@ func (b *Broker) PutCatalog(ctx context.Context, c identity.Caller, source []byt
 // longer bears out.
 func (u *unit) apply(cat *policy.Catalog) error {
 	before := u.state
-	next := &state{catalog: cat, incarnations: incarnations(before, cat), appliedAt: u.now, appliedBy: u.c.Principal}
+	next := &state{base: cat, people: before.people, incarnations: incarnations(before, cat), appliedAt: u.now, appliedBy: u.c.Principal}
 	err := u.tx.PutCatalog(sqlstore.Catalog{Version: cat.Version(), Canonical: cat.Canonical(), Source: cat.Source(), Incarnations: next.incarnations, AppliedAt: u.now, AppliedBy: u.c.Principal})
 	if err != nil {
 		return fmt.Errorf("writing the catalog: %w", err)
@@ -142,9 +142,13 @@ func (u *unit) apply(cat *policy.Catalog) error {
 		return err
 	}
 	failpoint.Hit("broker.catalog.recorded")
-	u.b.old.put(before.catalog.Version(), before.catalog)
+	u.b.old.put(before.base.Version(), before.base)
+	next.settle(before.people.all, u.b.cfg.Logins, u.now)
 	u.state = next
-	if err := u.endUncovered(); err != nil {
+	if err := u.endUncovered(""); err != nil {
+		return err
+	}
+	if err := u.endGoneLogins(); err != nil {
 		return err
 	}
 	tokens, err := u.tx.Tokens("")
@@ -152,7 +156,7 @@ func (u *unit) apply(cat *policy.Catalog) error {
 		return err
 	}
 	for _, t := range tokens {
-		if _, ok := cat.Principal(t.Principal); !ok {
+		if _, ok := next.catalog.Principal(t.Principal); !ok {
 			if err := u.dropToken(t); err != nil {
 				return err
 			}
@@ -184,12 +188,12 @@ func incarnations(before *state, cat *policy.Catalog) map[string]string {
 
 // endUncovered ends the grants and the waiting requests of principals and
 // resources that are gone, disabled or elsewhere now, and the grants whose
-// rule rested on a group that was lost.
-func (u *unit) endUncovered() error {
+// rule rested on a group that was lost: of one requester, or with "" of all.
+func (u *unit) endUncovered(requester string) error {
 	byPolicy := *u
 	byPolicy.c = identity.System("policy")
 	live := []access.GrantState{access.Scheduled, access.Activating, access.Active}
-	rows, err := u.tx.Requests(sqlstore.RequestFilter{GrantStates: live})
+	rows, err := u.tx.Requests(sqlstore.RequestFilter{GrantStates: live, Requester: requester})
 	if err != nil {
 		return err
 	}
@@ -205,7 +209,7 @@ func (u *unit) endUncovered() error {
 			return err
 		}
 	}
-	waiting, err := u.tx.Requests(sqlstore.RequestFilter{States: []access.State{access.Pending}})
+	waiting, err := u.tx.Requests(sqlstore.RequestFilter{States: []access.State{access.Pending}, Requester: requester})
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,9 @@ type unit struct {
 // do runs fn in a transaction of its own. A refusal that fn recorded (refuse)
 // is committed; any other error leaves nothing behind.
 func (b *Broker) do(ctx context.Context, c identity.Caller, class sqlstore.Class, fn func(*unit) error) error {
+	if err := b.forget(ctx); err != nil {
+		return err
+	}
 	b.gate.RLock()
 	defer b.gate.RUnlock()
 	return b.update(ctx, c, class, fn)
@@ -39,6 +42,9 @@ func (b *Broker) do(ctx context.Context, c identity.Caller, class sqlstore.Class
 
 // alone is do for changes of what decisions rest on: nothing else runs beside.
 func (b *Broker) alone(ctx context.Context, c identity.Caller, class sqlstore.Class, fn func(*unit) error) error {
+	if err := b.forget(ctx); err != nil {
+		return err
+	}
 	b.gate.Lock()
 	defer b.gate.Unlock()
 	return b.update(ctx, c, class, fn)

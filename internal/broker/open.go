@@ -50,6 +50,7 @@ type Config struct {
 	Limits    Limits
 	Managed   bool     // the catalog is a file: PUT is refused
 	Notifiers []string // names of the notifiers that are configured
+	Logins    Logins   // how people log in; the zero value: they do not
 	Log       *slog.Logger
 	// Health says why the store cannot take everything now; nil when it can.
 	// nil: not asked.
@@ -85,6 +86,7 @@ type Broker struct {
 	quarantine atomic.Pointer[api.Quarantine]
 
 	tokens   tokenIndex
+	logins   loginIndex
 	scopes   policy.Parsed // of live grants
 	old      compiled      // catalogs of earlier versions
 	inflight inflight
@@ -100,7 +102,9 @@ type Broker struct {
 // state is what decisions rest on beside the store. It is replaced, never
 // changed.
 type state struct {
-	catalog      *policy.Catalog
+	catalog      *policy.Catalog // base, with what logins say of people
+	base         *policy.Catalog // as it was applied
+	people       people
 	incarnations map[string]string
 	appliedAt    time.Time
 	appliedBy    string
@@ -151,7 +155,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 
 // load reads the catalog in force, tokens and switches.
 func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
-	st := &state{catalog: policy.Empty(), incarnations: map[string]string{}}
+	st := &state{base: policy.Empty(), incarnations: map[string]string{}}
 	row, err := tx.Catalog()
 	switch {
 	case err == nil:
@@ -165,8 +169,11 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 		if cat.Version() != row.Version {
 			b.cfg.Log.Warn("the stored catalog reads as another version than was recorded: look at what changed it", "recorded", row.Version, "read", cat.Version())
 		}
-		st = &state{catalog: cat, incarnations: row.Incarnations, appliedAt: row.AppliedAt, appliedBy: row.AppliedBy}
+		st = &state{base: cat, incarnations: row.Incarnations, appliedAt: row.AppliedAt, appliedBy: row.AppliedBy}
 	case !errors.Is(err, sqlstore.ErrNotFound):
+		return false, err
+	}
+	if err := b.loadPeople(tx, st); err != nil {
 		return false, err
 	}
 	b.state.Store(st)
@@ -188,9 +195,14 @@ func (b *Broker) load(tx *sqlstore.Tx) (unclean bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if b.quarantine.Load() != nil {
-		tokens = nil // one of them may have been revoked in what was lost
+	logins, err := tx.Logins()
+	if err != nil {
+		return false, err
 	}
+	if b.quarantine.Load() != nil {
+		tokens, logins = nil, nil // one of them may have been revoked in what was lost
+	}
+	b.logins.load(logins)
 	b.tokens.load(st.catalog, tokens)
 	ran, err := tx.Setting(settingRunning)
 	if err != nil {

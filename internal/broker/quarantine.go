@@ -218,6 +218,9 @@ func (u *unit) endQuarantine(out *api.QuarantineEnd, keepTokens bool) error {
 		}
 		out.Tokens, tokens = len(tokens), nil
 	}
+	if err := u.dropRestoredLogins(); err != nil {
+		return err
+	}
 	if err := u.remindAgain(); err != nil {
 		return err
 	}

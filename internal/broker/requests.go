@@ -91,7 +91,7 @@ func (u *unit) seen(id string) (*access.Request, error) {
 	return r, nil
 }
 
-func (u *unit) who() who { return who{b: u.b, cat: u.state.catalog, c: u.c, tx: u.tx} }
+func (u *unit) who() who { return who{b: u.b, st: u.state, cat: u.state.catalog, c: u.c, tx: u.tx} }
 
 // Cancel withdraws a pending request.
 func (b *Broker) Cancel(ctx context.Context, c identity.Caller, id string) (View, error) {
@@ -280,5 +280,7 @@ func (b *Broker) Me(_ context.Context, c identity.Caller) (api.Me, error) {
 		return api.Me{}, &Error{Kind: Unauthorized, Code: "unauthorized", Message: "This principal is no longer known."}
 	}
 	person, _ := cat.Person(c.Principal)
-	return api.Me{ID: p.ID, Person: person, Kind: p.Kind(), Owner: p.Owner, Groups: nonNil(cat.Groups(p.ID)), Admin: p.Admin, Auditor: p.Auditor}, nil
+	me := api.Me{ID: p.ID, Person: person, Kind: p.Kind(), Owner: p.Owner, Groups: nonNil(cat.Groups(p.ID)), Admin: p.Admin, Auditor: p.Auditor}
+	me.Login, me.ExpiresAt = b.shownMeans(c)
+	return me, nil
 }

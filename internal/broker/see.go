@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"time"
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/identity"
@@ -12,12 +13,16 @@ import (
 // who answers what one caller may see and do, by the catalog in force.
 type who struct {
 	b   *Broker
-	cat *policy.Catalog
+	st  *state
+	cat *policy.Catalog // of st
 	c   identity.Caller
 	tx  *sqlstore.Tx // reads what is not in memory; nil where no request is looked at
 }
 
-func (b *Broker) who(c identity.Caller) who { return who{b: b, cat: b.catalog(), c: c} }
+func (b *Broker) who(c identity.Caller) who {
+	st := b.state.Load()
+	return who{b: b, st: st, cat: st.catalog, c: c}
+}
 
 // in is w for the requests that tx reads.
 func (w who) in(tx *sqlstore.Tx) who {
@@ -50,7 +55,7 @@ func (w who) ownsRequester(r *access.Request) bool {
 
 // approver reports whether the caller is an eligible approver in any stage.
 func (w who) approver(r *access.Request) bool {
-	dir := w.b.directory(w.tx, w.cat, r)
+	dir := w.b.directory(w.tx, w.st, r)
 	return slices.ContainsFunc(r.Stages(), func(s access.Stage) bool {
 		return access.Eligible(dir, w.c.Principal, r.Content.Requester, s)
 	})
@@ -61,7 +66,7 @@ func (w who) approver(r *access.Request) bool {
 // see the request, so that the refusal of a vote can say why (one's own, not a
 // user) instead of that there is no such request.
 func (w who) candidate(r *access.Request) bool {
-	dir := w.b.directory(w.tx, w.cat, r)
+	dir := w.b.directory(w.tx, w.st, r)
 	person, ok := dir.Person(w.c.Principal)
 	requester, _ := dir.Person(r.Content.Requester)
 	if !ok || person == requester {
@@ -88,7 +93,7 @@ func (w who) mayRevoke(r *access.Request) bool {
 
 // mayVote reports whether a vote of the caller would count now.
 func (w who) mayVote(r *access.Request) bool {
-	dir := w.b.directory(w.tx, w.cat, r)
+	dir := w.b.directory(w.tx, w.st, r)
 	open, ok := access.OpenStage(r, dir)
 	if !r.TakesVotes() || !ok || !access.Eligible(dir, w.c.Principal, r.Content.Requester, r.Stages()[open]) {
 		return false
@@ -106,17 +111,24 @@ type directory struct {
 	// after says that the request is to be looked back on: that may be years
 	// later, so that who is in the group now does it. It gives nobody access.
 	after bool
+	// joined are the groups that people have by their logins, and since when;
+	// made is when the request was.
+	joined map[string]map[string]time.Time
+	made   time.Time
 }
 
-func (b *Broker) directory(tx *sqlstore.Tx, now *policy.Catalog, r *access.Request) access.Directory {
-	if r.Content.Terms.PolicyVersion == now.Version() {
-		return now
+func (b *Broker) directory(tx *sqlstore.Tx, st *state, r *access.Request) access.Directory {
+	d := directory{now: st.catalog, then: st.base, after: r.Duty != nil, joined: st.people.joined, made: r.CreatedAt}
+	if r.Content.Terms.PolicyVersion != st.base.Version() {
+		d.then = b.old.get(tx, b, r.Content.Terms.PolicyVersion)
+	} else if len(d.joined) == 0 {
+		return st.catalog
 	}
-	return directory{now: now, then: b.old.get(tx, b, r.Content.Terms.PolicyVersion), after: r.Duty != nil}
+	return d
 }
 
 func (u *unit) directory(r *access.Request) access.Directory {
-	return u.b.directory(u.tx, u.state.catalog, r)
+	return u.b.directory(u.tx, u.state, r)
 }
 
 // Person implements access.Directory.
@@ -124,7 +136,19 @@ func (d directory) Person(id string) (string, bool) { return d.now.Person(id) }
 
 // Member implements access.Directory.
 func (d directory) Member(id string, set []string) bool {
-	return d.now.Member(id, set) && (d.after || d.then != nil && d.then.Member(id, set))
+	return d.now.Member(id, set) && (d.after || d.then != nil && (d.then.Member(id, set) || d.then.Lead(d.had(id), set)))
+}
+
+// had are the groups that id had by logins when the request was made, and has
+// had ever since.
+func (d directory) had(id string) []string {
+	var out []string
+	for group, since := range d.joined[id] {
+		if !since.After(d.made) {
+			out = append(out, group)
+		}
+	}
+	return out
 }
 
 // Related implements access.Directory: once related is related.

@@ -24,6 +24,12 @@ func (b *Broker) Heartbeat(ctx context.Context) error {
 		}
 		b.pruned = now
 	}
+	if err := b.forget(ctx); err != nil {
+		return err
+	}
+	if err := b.writeSeen(ctx); err != nil {
+		return err
+	}
 	if grants, _ := b.cfg.Index.Len(); grants == 0 {
 		return nil
 	}
@@ -54,6 +60,9 @@ func (b *Broker) prune(ctx context.Context) error {
 			pruned, err = u.tx.PruneCredentials(u.now.Add(-credentialsKept), pruneBatch)
 			return err
 		})
+	}
+	if err == nil {
+		err = b.pruneLogins(ctx)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,6 +105,9 @@ func (t *tokenIndex) find(hash [32]byte, now time.Time) (principal, id string, j
 // Authenticate says whose API token this is. Failures are counted per source
 // and minute.
 func (b *Broker) Authenticate(token, ip, channel string) (identity.Caller, error) {
+	if strings.HasPrefix(token, credential.LoginToken) {
+		return b.authenticateLogin(credential.LoginToken, token, ip, channel)
+	}
 	hash, err := credential.ParseToken(credential.PrincipalToken, token)
 	if err != nil {
 		b.recorder.countFailed(ip, channel, "malformed token")
@@ -127,6 +131,9 @@ func badToken() error {
 func (b *Broker) stillAuthentic(c identity.Caller) bool {
 	if !enabled(b.catalog(), c.Principal) {
 		return false
+	}
+	if c.Login != "" {
+		return b.loginHolds(c)
 	}
 	b.tokens.mu.RLock()
 	defer b.tokens.mu.RUnlock()
@@ -174,6 +181,9 @@ func (b *Broker) CreateToken(ctx context.Context, c identity.Caller, principal, 
 		}
 		if ttl <= 0 || ttl > maxTokenTTL {
 			return api.Token{}, invalid("body.ttl", "A token lives more than 0 and at most %s.", api.FormatDuration(maxTokenTTL))
+		}
+		if most := b.cfg.Logins.tokenTTL(); c.Login != "" && ttl > most {
+			return api.Token{}, invalid("body.ttl", "A token that is made in a login lives at most %s here.", api.FormatDuration(most))
 		}
 		if err := u.b.quarantined(); err != nil {
 			return api.Token{}, u.b.barred()

@@ -68,7 +68,7 @@ func (w who) view(tx *sqlstore.Tx, r *access.Request) (View, error) {
 }
 
 func (w who) viewStages(tx *sqlstore.Tx, r *access.Request, v *View) error {
-	dir := w.b.directory(tx, w.cat, r)
+	dir := w.b.directory(tx, w.st, r)
 	stages := r.Stages()
 	v.Stages, v.Reviews = make([]api.Stage, 0, len(stages)), make([]api.Review, 0, len(r.Reviews))
 	for i, s := range stages {
@@ -163,11 +163,11 @@ func (w who) grant(r *access.Request) api.Grant {
 func (w who) explain(tx *sqlstore.Tx, r *access.Request) string {
 	t := r.Content.Terms
 	if r.Duty != nil {
-		return explainGlass(r, w.b.directory(tx, w.cat, r))
+		return explainGlass(r, w.b.directory(tx, w.st, r))
 	}
 	switch r.State {
 	case access.Pending:
-		return waitsFor(r, w.b.directory(tx, w.cat, r))
+		return waitsFor(r, w.b.directory(tx, w.st, r))
 	case access.Approved:
 		if t.Auto {
 			return fmt.Sprintf("Approved by the rule %q, for %s.", t.Rule, api.FormatDuration(access.Effective(r)))

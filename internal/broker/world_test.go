@@ -36,6 +36,7 @@ type world struct {
 	*broker.Broker
 	notifiers  []string
 	connectors map[string]bool
+	logins     broker.Logins
 	inspect    func() (policy.Finding, error) // of any target; nil: nobody looks
 	kinds      []policy.Kind                  // nil: http
 	revoked    time.Time                      // by revokeMany
@@ -143,7 +144,7 @@ func (w *world) start() {
 	}
 	w.Broker, err = broker.Open(ctx, broker.Config{
 		Store: &w.broken, Clock: w.clock, Index: w.index, Keys: keys, AuditKey: vkey, Kinds: kinds, Inspect: inspect,
-		PublicURL: "https://daypass.test", Limits: limits, Notifiers: w.notifiers, Connectors: w.connectors, Log: slog.New(slog.DiscardHandler),
+		PublicURL: "https://daypass.test", Limits: limits, Notifiers: w.notifiers, Connectors: w.connectors, Logins: w.logins, Log: slog.New(slog.DiscardHandler),
 		Workloads: jobs{now: func() time.Time { return w.clock.Now() }},
 	})
 	must(w.t, err)

@@ -15,6 +15,9 @@ const (
 	PrincipalToken = "dpat_" // an API token of a principal
 	GrantToken     = "dpgt_" // a token of one grant
 	GrantCookie    = "dpgc_" // what a browser holds for one grant and one host
+	LoginCookie    = "dplc_" // what a browser holds for the login of a person
+	LoginToken     = "dplt_" // what a command line holds for the login of a person
+	SetupLink      = "dpsl_" // what lets the first admin of a new server in, once
 )
 
 const (

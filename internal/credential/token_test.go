@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-var prefixes = []string{PrincipalToken, GrantToken, GrantCookie}
+var prefixes = []string{PrincipalToken, GrantToken, GrantCookie, LoginCookie, LoginToken, SetupLink}
 
 // refToken is the format as the contract words it, written a second time.
 func refToken(prefix string, raw []byte) string {

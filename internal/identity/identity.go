@@ -1,4 +1,5 @@
-// Package identity says who is calling. It refuses to say what they may do.
+// Package identity says who is calling, and how a browser shows it. It refuses
+// to say what they may do.
 package identity
 
 import "github.com/daypass/daypass/api"
@@ -10,6 +11,7 @@ type Caller struct {
 	OnBehalfOf string // the owner of a service or agent
 	Token      string // the ID of the API token used, or "catalog"
 	IP         string // the peer's address, without port
+	Login      string // the ID of the login, in place of a token
 	Channel    string // api, cli, console, gateway:http …
 	// Workload is the run of a job that its platform vouched for when the token
 	// was made; nil for other tokens.

@@ -23,6 +23,7 @@ type Catalog struct {
 	usersOf      map[string][]string        // user or group → enabled user accounts in it, sorted
 	parents      map[string][]string        // principal or group → groups that list it
 	groupIDs     []string                   // sorted
+	subjects     map[Subject]string         // who logs in as which principal
 
 	resources   map[string]*Resource
 	resourceIDs []string        // sorted

@@ -19,6 +19,9 @@ func (k *checker) membership(entries []config.Located[groupEntry]) {
 			k.fault(id.Node, "%s is listed twice", id.Value)
 		default:
 			listed[id.Value] = true
+			if e.Value.FromLogin {
+				k.fromLogin = append(k.fromLogin, id.Value)
+			}
 			k.groups[id.Value] = id.Node
 		}
 	}
@@ -46,6 +49,7 @@ func (k *checker) membership(entries []config.Located[groupEntry]) {
 	k.c.parents, k.c.groupIDs = parents, slices.Sorted(maps.Keys(k.groups))
 	k.cycles(parents)
 	k.close(parents)
+	k.openGroups()
 }
 
 // cycles reports each group that is a member of itself through others, once

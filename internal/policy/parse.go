@@ -35,7 +35,9 @@ type checker struct {
 	envs  *environments
 	errs  config.Errors
 
-	groups map[string]ast.Node // every group that exists, and where it first stands
+	groups    map[string]ast.Node // every group that exists, and where it first stands
+	fromLogin []string            // groups that a login may put people into
+	open      map[string]bool     // these, and the groups that have them as members
 }
 
 func (k *checker) fault(node ast.Node, format string, args ...any) {

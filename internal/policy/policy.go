@@ -70,10 +70,18 @@ type Principal struct {
 	Email       string
 	Admin       bool
 	Auditor     bool
-	Disabled    bool   // by itself, or because its owner or person is
-	DisabledBy  string // the principal that is disabled: itself, its owner or its person; empty when enabled
-	TokenSHA256 string // hex, lower case
+	Disabled    bool      // by itself, or because its owner or person is
+	DisabledBy  string    // the principal that is disabled: itself, its owner or its person; empty when enabled
+	TokenSHA256 string    // hex, lower case
+	OIDC        []Subject // who logs in as it
 	Attributes  map[string]string
+}
+
+// Subject is somebody as an identity provider knows them. Issuer and subject
+// together are the identity; a name or a mail address never is.
+type Subject struct {
+	Issuer  string
+	Subject string
 }
 
 // Kind returns "user", "service" or "agent".

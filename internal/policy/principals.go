@@ -19,11 +19,15 @@ type principalEntry struct {
 	Disabled    bool                              `yaml:"disabled"`
 	Attributes  config.Located[map[string]string] `yaml:"attributes"`
 	TokenSHA256 text                              `yaml:"token_sha256"`
+	OIDC        config.Located[subjectEntries]    `yaml:"oidc"`
 }
 
 type groupEntry struct {
 	ID      text   `yaml:"id,required"`
 	Members []text `yaml:"members"`
+	// FromLogin says that people also come to be members by what an identity
+	// provider says of them: how many there are is known when somebody asks.
+	FromLogin bool `yaml:"from_login"`
 }
 
 // principals reads everybody, then checks what they say of each other.
@@ -31,6 +35,7 @@ func (k *checker) principals(entries []config.Located[principalEntry]) {
 	c := k.c
 	c.principals = make(map[string]*Principal, len(entries))
 	tokens := make(map[string]string)
+	c.subjects = make(map[Subject]string)
 	for _, e := range entries {
 		p := k.principal(e.Value)
 		if p == nil {
@@ -43,6 +48,7 @@ func (k *checker) principals(entries []config.Located[principalEntry]) {
 			k.fault(e.Value.ID.Node, "%s is listed twice", p.ID)
 			continue
 		}
+		k.subjects(p, e.Value.OIDC)
 		c.principals[p.ID] = p
 		c.principalIDs = append(c.principalIDs, p.ID)
 	}

@@ -217,7 +217,7 @@ func (k *checker) stages(r *rule, approve config.Located[approveEntry]) {
 		stage, ok := k.stage(s, names)
 		r.stages = append(r.stages, stage)
 		sound = sound && ok
-		if !ok || slices.Contains(stage.From, resourceOwners) {
+		if !ok || slices.Contains(stage.From, resourceOwners) || k.filledByLogin(stage.From) {
 			continue
 		}
 		could := k.c.candidatesOf(stage, "")

@@ -14,6 +14,7 @@ import (
 // authenticator knows API tokens.
 type authenticator interface {
 	Authenticate(token string, ip, channel string) (identity.Caller, error)
+	AuthenticateCookie(cookie string, ip, channel string) (identity.Caller, error)
 }
 
 // maxToken is the longest token that is looked at, in bytes.
@@ -24,6 +25,45 @@ const maxToken = 4096
 type Bearer struct {
 	tokens   authenticator
 	failures *failures
+	public   string // where browsers find the server; "": none is logged in
+}
+
+// WithLogins makes Person know browsers that have logged in at publicURL.
+func (b *Bearer) WithLogins(publicURL string) *Bearer {
+	b.public = publicURL
+	return b
+}
+
+// Person returns who sends r: by the Authorization header like Caller, or, when
+// there is none, by the cookie of a login. What may change anything must then
+// be sent by a page of this very server (ATTACKS WEB-02): a browser sends a
+// cookie whoever made it send.
+func (b *Bearer) Person(r *http.Request) (identity.Caller, error) {
+	if b.public == "" || len(r.Header["Authorization"]) > 0 {
+		return b.Caller(r)
+	}
+	cookie := identity.CookiesOf(b.public).Value(r, "")
+	if cookie == "" {
+		return b.Caller(r)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !identity.SameOrigin(b.public, r) {
+		return identity.Caller{}, &broker.Error{Kind: broker.Forbidden, Code: "cross_site", Message: "A login may do this only from a page of this server."}
+	}
+	caller, err := b.tokens.AuthenticateCookie(cookie, PeerIP(r), "console")
+	if err != nil {
+		return identity.Caller{}, b.failed(r, err)
+	}
+	trust(r.Context())
+	return caller, nil
+}
+
+// failed counts a failure, and refuses an address that had too many.
+func (b *Bearer) failed(r *http.Request, err error) error {
+	if wait := b.failures.count(PeerIP(r)); wait > 0 {
+		return &broker.Error{Kind: broker.TooMany, Code: "too_many_failures", RetryAfter: wait,
+			Message: "Too many calls with a wrong token came from this address. A valid token is accepted at any time."}
+	}
+	return err
 }
 
 // NewBearer returns a Bearer that asks tokens.
@@ -50,11 +90,7 @@ func (b *Bearer) Caller(r *http.Request) (identity.Caller, error) {
 	} else {
 		err = &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Send exactly one Authorization header: Bearer and an API token."}
 	}
-	if wait := b.failures.count(ip); wait > 0 {
-		return identity.Caller{}, &broker.Error{Kind: broker.TooMany, Code: "too_many_failures", RetryAfter: wait,
-			Message: "Too many calls with a wrong token came from this address. A valid token is accepted at any time."}
-	}
-	return identity.Caller{}, err
+	return identity.Caller{}, b.failed(r, err)
 }
 
 // Failure counts a proof of another kind that failed, as a wrong token is

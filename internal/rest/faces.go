@@ -10,6 +10,8 @@ import (
 // are called for each use of a credential.
 func (s *server) face(path string) http.Handler {
 	switch {
+	case webPaths[path], strings.HasPrefix(path, "/login/"), strings.HasPrefix(path, "/assets/"):
+		return s.Web
 	case strings.HasPrefix(path, "/oauth/"):
 		return s.OAuth
 	case strings.HasPrefix(path, "/access/v1/"):
@@ -23,6 +25,9 @@ func (s *server) face(path string) http.Handler {
 	}
 	return nil
 }
+
+// webPaths are the pages on which people log in.
+var webPaths = map[string]bool{"/login": true, "/logout": true, "/device": true, "/device/confirm": true, "/setup": true, "/oauth/authorize": true}
 
 // forwarded reports whether a request came by way of a proxy's question.
 func (s *server) forwarded(r *http.Request) bool {

@@ -42,7 +42,10 @@ type fakeReply struct {
 	reply broker.Reply
 }
 
-const goodToken = "dpat_good"
+const (
+	goodToken  = "dpat_good"
+	goodCookie = "dplc_good"
+)
 
 func newFake() *fakeBroker {
 	return &fakeBroker{kept: map[string]fakeReply{}, refuse: map[string]error{}, view: func() broker.View { return pendingView(1) }}
@@ -61,7 +64,7 @@ func approvedView(version int64) broker.View {
 // mutating are the calls that change something.
 var mutating = map[string]bool{
 	"Submit": true, "DryRun": true, "Review": true, "Cancel": true, "Issue": true, "Revoke": true, "Extend": true, "RevokeAll": true,
-	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true, "BacktestCatalog": true, "Erase": true,
+	"KillSession": true, "CreateToken": true, "DeleteToken": true, "SetIssuing": true, "RotateKeys": true, "EndQuarantine": true, "PutCatalog": true, "CheckCatalog": true, "ExplainCatalog": true, "BacktestCatalog": true, "Erase": true, "EndLogin": true, "EndLogins": true,
 }
 
 func (f *fakeBroker) did(name string, arg any) error {
@@ -117,6 +120,25 @@ func (f *fakeBroker) Authenticate(token, ip, channel string) (identity.Caller, e
 		return identity.Caller{Principal: "user:bo", Token: "tok_b", IP: ip, Channel: channel}, nil
 	}
 	return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "This token is not valid."}
+}
+
+func (f *fakeBroker) AuthenticateCookie(cookie, ip, channel string) (identity.Caller, error) {
+	if cookie == goodCookie {
+		return identity.Caller{Principal: "user:ana", Login: "lgn_a", IP: ip, Channel: channel}, nil
+	}
+	return identity.Caller{}, &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Log in again."}
+}
+
+func (f *fakeBroker) Logins(context.Context, identity.Caller) ([]api.Login, error) {
+	return []api.Login{{ID: "lgn_a"}, {ID: "lgn_b"}}, f.did("Logins", nil)
+}
+
+func (f *fakeBroker) EndLogin(_ context.Context, _ identity.Caller, id string) error {
+	return f.did("EndLogin", id)
+}
+
+func (f *fakeBroker) EndLogins(_ context.Context, _ identity.Caller, principal string) (api.LoginsEnded, error) {
+	return api.LoginsEnded{Ended: 2}, f.did("EndLogins", principal)
 }
 
 func (f *fakeBroker) Me(_ context.Context, c identity.Caller) (api.Me, error) {

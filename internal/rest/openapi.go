@@ -55,14 +55,15 @@ func newDocument(mux *http.ServeMux) huma.API {
 		Components: &huma.Components{
 			Schemas: huma.NewMapRegistry(schemaPrefix, huma.DefaultSchemaNamer),
 			SecuritySchemes: map[string]*huma.SecurityScheme{
-				"token": {Type: "http", Scheme: "bearer", BearerFormat: "dpat_…", Description: "An API token of a principal, in exactly one `Authorization` header. Tokens in the query are ignored."},
+				"token": {Type: "http", Scheme: "bearer", BearerFormat: "dpat_…", Description: "An API token of a principal, or what `daypass login` got (`dplt_…`), in exactly one `Authorization` header. Tokens in the query are ignored."},
+				"login": {Type: "apiKey", In: "cookie", Name: "__Host-daypass", Description: "The login of a person in a browser. What changes anything must then come from a page of this server: `Sec-Fetch-Site: same-origin`, or the server's own `Origin`. Where an `Authorization` header is sent too, it alone counts."},
 			},
 			Responses: map[string]*huma.Response{
 				"Problem": {Description: "Refused; the document says why and what to do.",
 					Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}},
 			},
 		},
-		Security: []map[string][]string{{"token": {}}},
+		Security: []map[string][]string{{"token": {}}, {"login": {}}},
 		Tags: []*huma.Tag{
 			{Name: "Resources", Description: "Who am I, and what may I ask for?"},
 			{Name: "Requests", Description: "Ask, follow, approve, deny."},
@@ -70,6 +71,7 @@ func newDocument(mux *http.ServeMux) huma.API {
 			{Name: "Sessions", Description: "Live connections through gateways."},
 			{Name: "Events", Description: "What happens, as it happens."},
 			{Name: "Tokens", Description: "API tokens of people and services."},
+			{Name: "Logins", Description: "Browsers and command lines in which people have logged in."},
 			{Name: "Catalog", Description: "Principals, resources and policy."},
 			{Name: "Audit", Description: "The tamper-evident record."},
 			{Name: "Operations", Description: "Health, metrics and the switches for bad days."},

@@ -33,6 +33,7 @@ type Broker interface {
 	revocations
 	sessions
 	tokens
+	logins
 	catalogs
 	switches
 	records
@@ -49,6 +50,8 @@ type Deps struct {
 	// /access/v1/ and its document, behind the same guards. Nil: those paths are
 	// 404.
 	OAuth, AuthZEN http.Handler
+	// Web serves the pages on which people log in. Nil: those paths are 404.
+	Web http.Handler
 	// Forward serves /authz/. What it is asked about is another host's and
 	// another site's request, passed on by a proxy that must prove itself: the
 	// guards against foreign hosts and sites are not for it. Nil: 404.
@@ -120,6 +123,7 @@ func assemble(d Deps) *server {
 	s.revocationRoutes()
 	s.sessionRoutes()
 	s.tokenRoutes()
+	s.loginRoutes()
 	s.catalogRoutes()
 	s.switchRoutes()
 	s.auditRoutes()

@@ -120,7 +120,7 @@ func (s *server) handle(op *huma.Operation, rt Route, serve func(http.ResponseWr
 		var caller identity.Caller
 		if !rt.Public {
 			var err error
-			if caller, err = s.Bearer.Caller(r); err != nil {
+			if caller, err = s.Bearer.Person(r); err != nil {
 				s.fail(w, r, err)
 				return
 			}

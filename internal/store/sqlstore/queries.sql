@@ -136,6 +136,28 @@ INSERT INTO assertions (digest, ends) VALUES (@digest, @ends) ON CONFLICT DO NOT
 -- name: PruneAssertions :execrows
 DELETE FROM assertions WHERE ends < @before;
 
+-- name: InsertLogin :execrows
+INSERT INTO logins (id, hash, kind, principal, issuer, subject, label, ip, created_at, seen_at, expires_at)
+VALUES (@id, @hash, @kind, @principal, @issuer, @subject, @label, @ip, @created_at, @seen_at, @expires_at);
+
+-- name: Logins :many
+SELECT * FROM logins ORDER BY created_at DESC, id DESC;
+
+-- name: SeenLogin :execrows
+UPDATE logins SET seen_at = @seen_at WHERE id = @id;
+
+-- name: DeleteLogin :execrows
+DELETE FROM logins WHERE id = @id;
+
+-- name: PutIdentity :execrows
+INSERT INTO identities (issuer, subject, principal, member_of, admin, logged_in_at, known_until)
+VALUES (@issuer, @subject, @principal, @member_of, @admin, @logged_in_at, @known_until)
+ON CONFLICT (issuer, subject) DO UPDATE SET
+  principal = excluded.principal, member_of = excluded.member_of, admin = excluded.admin, logged_in_at = excluded.logged_in_at, known_until = excluded.known_until;
+
+-- name: Identities :many
+SELECT * FROM identities ORDER BY issuer, subject;
+
 -- name: LastCatalog :one
 SELECT * FROM catalogs ORDER BY n DESC LIMIT 1;
 

@@ -73,6 +73,31 @@ CREATE TABLE assertions (
   ends   BIGINT NOT NULL
 );
 
+CREATE TABLE logins (
+  id         TEXT   PRIMARY KEY,
+  hash       BYTEA  NOT NULL UNIQUE,
+  kind       TEXT   NOT NULL,
+  principal  TEXT   NOT NULL,
+  issuer     TEXT   NOT NULL,
+  subject    TEXT   NOT NULL,
+  label      TEXT   NOT NULL,
+  ip         TEXT   NOT NULL,
+  created_at BIGINT NOT NULL,
+  seen_at    BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL
+);
+
+CREATE TABLE identities (
+  issuer       TEXT   NOT NULL,
+  subject      TEXT   NOT NULL,
+  principal    TEXT   NOT NULL,
+  member_of    TEXT   NOT NULL,
+  admin        BIGINT NOT NULL,
+  logged_in_at BIGINT NOT NULL,
+  known_until  BIGINT NOT NULL,
+  PRIMARY KEY (issuer, subject)
+);
+
 CREATE TABLE catalogs (
   n            BIGINT PRIMARY KEY,
   version      TEXT   NOT NULL,

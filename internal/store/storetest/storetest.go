@@ -56,6 +56,8 @@ func Run(t *testing.T, open Open) {
 		{"rows/start/halves", (*suite).halves},
 		{"rows/tokens", (*suite).tokens},
 		{"rows/jobtokens", (*suite).jobTokens},
+		{"rows/logins", (*suite).logins},
+		{"rows/identities", (*suite).identities},
 		{"rows/catalogs", (*suite).catalogs},
 		{"rows/settings and replies", (*suite).settingsAndReplies},
 		{"rows/clock mark", (*suite).clockMark},

@@ -63,6 +63,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.deleteJobStmt, err = db.PrepareContext(ctx, deleteJob); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteJob: %w", err)
 	}
+	if q.deleteLoginStmt, err = db.PrepareContext(ctx, deleteLogin); err != nil {
+		return nil, fmt.Errorf("error preparing query DeleteLogin: %w", err)
+	}
 	if q.deleteRepliesStmt, err = db.PrepareContext(ctx, deleteReplies); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteReplies: %w", err)
 	}
@@ -86,6 +89,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.headStmt, err = db.PrepareContext(ctx, head); err != nil {
 		return nil, fmt.Errorf("error preparing query Head: %w", err)
+	}
+	if q.identitiesStmt, err = db.PrepareContext(ctx, identities); err != nil {
+		return nil, fmt.Errorf("error preparing query Identities: %w", err)
 	}
 	if q.inputStmt, err = db.PrepareContext(ctx, input); err != nil {
 		return nil, fmt.Errorf("error preparing query Input: %w", err)
@@ -113,6 +119,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.insertLeafStmt, err = db.PrepareContext(ctx, insertLeaf); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertLeaf: %w", err)
+	}
+	if q.insertLoginStmt, err = db.PrepareContext(ctx, insertLogin); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertLogin: %w", err)
 	}
 	if q.insertPartyStmt, err = db.PrepareContext(ctx, insertParty); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertParty: %w", err)
@@ -153,6 +162,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.liveCredentialsStmt, err = db.PrepareContext(ctx, liveCredentials); err != nil {
 		return nil, fmt.Errorf("error preparing query LiveCredentials: %w", err)
 	}
+	if q.loginsStmt, err = db.PrepareContext(ctx, logins); err != nil {
+		return nil, fmt.Errorf("error preparing query Logins: %w", err)
+	}
 	if q.markStmt, err = db.PrepareContext(ctx, mark); err != nil {
 		return nil, fmt.Errorf("error preparing query Mark: %w", err)
 	}
@@ -176,6 +188,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.putHeadStmt, err = db.PrepareContext(ctx, putHead); err != nil {
 		return nil, fmt.Errorf("error preparing query PutHead: %w", err)
+	}
+	if q.putIdentityStmt, err = db.PrepareContext(ctx, putIdentity); err != nil {
+		return nil, fmt.Errorf("error preparing query PutIdentity: %w", err)
 	}
 	if q.putMarkStmt, err = db.PrepareContext(ctx, putMark); err != nil {
 		return nil, fmt.Errorf("error preparing query PutMark: %w", err)
@@ -203,6 +218,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.retryJobStmt, err = db.PrepareContext(ctx, retryJob); err != nil {
 		return nil, fmt.Errorf("error preparing query RetryJob: %w", err)
+	}
+	if q.seenLoginStmt, err = db.PrepareContext(ctx, seenLogin); err != nil {
+		return nil, fmt.Errorf("error preparing query SeenLogin: %w", err)
 	}
 	if q.settingStmt, err = db.PrepareContext(ctx, setting); err != nil {
 		return nil, fmt.Errorf("error preparing query Setting: %w", err)
@@ -301,6 +319,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing deleteJobStmt: %w", cerr)
 		}
 	}
+	if q.deleteLoginStmt != nil {
+		if cerr := q.deleteLoginStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing deleteLoginStmt: %w", cerr)
+		}
+	}
 	if q.deleteRepliesStmt != nil {
 		if cerr := q.deleteRepliesStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteRepliesStmt: %w", cerr)
@@ -339,6 +362,11 @@ func (q *Queries) Close() error {
 	if q.headStmt != nil {
 		if cerr := q.headStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing headStmt: %w", cerr)
+		}
+	}
+	if q.identitiesStmt != nil {
+		if cerr := q.identitiesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing identitiesStmt: %w", cerr)
 		}
 	}
 	if q.inputStmt != nil {
@@ -384,6 +412,11 @@ func (q *Queries) Close() error {
 	if q.insertLeafStmt != nil {
 		if cerr := q.insertLeafStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertLeafStmt: %w", cerr)
+		}
+	}
+	if q.insertLoginStmt != nil {
+		if cerr := q.insertLoginStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertLoginStmt: %w", cerr)
 		}
 	}
 	if q.insertPartyStmt != nil {
@@ -451,6 +484,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing liveCredentialsStmt: %w", cerr)
 		}
 	}
+	if q.loginsStmt != nil {
+		if cerr := q.loginsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing loginsStmt: %w", cerr)
+		}
+	}
 	if q.markStmt != nil {
 		if cerr := q.markStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing markStmt: %w", cerr)
@@ -489,6 +527,11 @@ func (q *Queries) Close() error {
 	if q.putHeadStmt != nil {
 		if cerr := q.putHeadStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing putHeadStmt: %w", cerr)
+		}
+	}
+	if q.putIdentityStmt != nil {
+		if cerr := q.putIdentityStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putIdentityStmt: %w", cerr)
 		}
 	}
 	if q.putMarkStmt != nil {
@@ -534,6 +577,11 @@ func (q *Queries) Close() error {
 	if q.retryJobStmt != nil {
 		if cerr := q.retryJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing retryJobStmt: %w", cerr)
+		}
+	}
+	if q.seenLoginStmt != nil {
+		if cerr := q.seenLoginStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing seenLoginStmt: %w", cerr)
 		}
 	}
 	if q.settingStmt != nil {
@@ -633,6 +681,7 @@ type Queries struct {
 	deleteCredentialStmt    *sql.Stmt
 	deleteCredentialsStmt   *sql.Stmt
 	deleteJobStmt           *sql.Stmt
+	deleteLoginStmt         *sql.Stmt
 	deleteRepliesStmt       *sql.Stmt
 	deleteTextStmt          *sql.Stmt
 	deleteTextsOfStmt       *sql.Stmt
@@ -641,6 +690,7 @@ type Queries struct {
 	forgetJobErrorsStmt     *sql.Stmt
 	hashStmt                *sql.Stmt
 	headStmt                *sql.Stmt
+	identitiesStmt          *sql.Stmt
 	inputStmt               *sql.Stmt
 	insertAssertionStmt     *sql.Stmt
 	insertCatalogStmt       *sql.Stmt
@@ -650,6 +700,7 @@ type Queries struct {
 	insertInputStmt         *sql.Stmt
 	insertJobStmt           *sql.Stmt
 	insertLeafStmt          *sql.Stmt
+	insertLoginStmt         *sql.Stmt
 	insertPartyStmt         *sql.Stmt
 	insertRequestStmt       *sql.Stmt
 	insertTextStmt          *sql.Stmt
@@ -663,6 +714,7 @@ type Queries struct {
 	lastLeafStmt            *sql.Stmt
 	leafEntriesStmt         *sql.Stmt
 	liveCredentialsStmt     *sql.Stmt
+	loginsStmt              *sql.Stmt
 	markStmt                *sql.Stmt
 	nextDeadlineStmt        *sql.Stmt
 	nextJobStmt             *sql.Stmt
@@ -671,6 +723,7 @@ type Queries struct {
 	pruneCredentialsStmt    *sql.Stmt
 	pruneTokensStmt         *sql.Stmt
 	putHeadStmt             *sql.Stmt
+	putIdentityStmt         *sql.Stmt
 	putMarkStmt             *sql.Stmt
 	putReplyStmt            *sql.Stmt
 	putSettingStmt          *sql.Stmt
@@ -680,6 +733,7 @@ type Queries struct {
 	requestStmt             *sql.Stmt
 	requestOfGrantStmt      *sql.Stmt
 	retryJobStmt            *sql.Stmt
+	seenLoginStmt           *sql.Stmt
 	settingStmt             *sql.Stmt
 	textStmt                *sql.Stmt
 	textsOfStmt             *sql.Stmt
@@ -708,6 +762,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		deleteCredentialStmt:    q.deleteCredentialStmt,
 		deleteCredentialsStmt:   q.deleteCredentialsStmt,
 		deleteJobStmt:           q.deleteJobStmt,
+		deleteLoginStmt:         q.deleteLoginStmt,
 		deleteRepliesStmt:       q.deleteRepliesStmt,
 		deleteTextStmt:          q.deleteTextStmt,
 		deleteTextsOfStmt:       q.deleteTextsOfStmt,
@@ -716,6 +771,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		forgetJobErrorsStmt:     q.forgetJobErrorsStmt,
 		hashStmt:                q.hashStmt,
 		headStmt:                q.headStmt,
+		identitiesStmt:          q.identitiesStmt,
 		inputStmt:               q.inputStmt,
 		insertAssertionStmt:     q.insertAssertionStmt,
 		insertCatalogStmt:       q.insertCatalogStmt,
@@ -725,6 +781,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertInputStmt:         q.insertInputStmt,
 		insertJobStmt:           q.insertJobStmt,
 		insertLeafStmt:          q.insertLeafStmt,
+		insertLoginStmt:         q.insertLoginStmt,
 		insertPartyStmt:         q.insertPartyStmt,
 		insertRequestStmt:       q.insertRequestStmt,
 		insertTextStmt:          q.insertTextStmt,
@@ -738,6 +795,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		lastLeafStmt:            q.lastLeafStmt,
 		leafEntriesStmt:         q.leafEntriesStmt,
 		liveCredentialsStmt:     q.liveCredentialsStmt,
+		loginsStmt:              q.loginsStmt,
 		markStmt:                q.markStmt,
 		nextDeadlineStmt:        q.nextDeadlineStmt,
 		nextJobStmt:             q.nextJobStmt,
@@ -746,6 +804,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		pruneCredentialsStmt:    q.pruneCredentialsStmt,
 		pruneTokensStmt:         q.pruneTokensStmt,
 		putHeadStmt:             q.putHeadStmt,
+		putIdentityStmt:         q.putIdentityStmt,
 		putMarkStmt:             q.putMarkStmt,
 		putReplyStmt:            q.putReplyStmt,
 		putSettingStmt:          q.putSettingStmt,
@@ -755,6 +814,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		requestStmt:             q.requestStmt,
 		requestOfGrantStmt:      q.requestOfGrantStmt,
 		retryJobStmt:            q.retryJobStmt,
+		seenLoginStmt:           q.seenLoginStmt,
 		settingStmt:             q.settingStmt,
 		textStmt:                q.textStmt,
 		textsOfStmt:             q.textsOfStmt,

@@ -60,6 +60,16 @@ type Head struct {
 	Checkpoint []byte
 }
 
+type Identity struct {
+	Issuer     string
+	Subject    string
+	Principal  string
+	MemberOf   string
+	Admin      int64
+	LoggedInAt int64
+	KnownUntil int64
+}
+
 type Input struct {
 	Request string
 	Body    string
@@ -81,6 +91,20 @@ type Leaf struct {
 	FirstSeq int64
 	Count    int64
 	Hash     []byte
+}
+
+type Login struct {
+	ID        string
+	Hash      []byte
+	Kind      string
+	Principal string
+	Issuer    string
+	Subject   string
+	Label     string
+	Ip        string
+	CreatedAt int64
+	SeenAt    int64
+	ExpiresAt int64
 }
 
 type Mark struct {

@@ -314,6 +314,18 @@ func (q *Queries) DeleteJob(ctx context.Context, id int64) (int64, error) {
 	return result.RowsAffected()
 }
 
+const deleteLogin = `-- name: DeleteLogin :execrows
+DELETE FROM logins WHERE id = $1
+`
+
+func (q *Queries) DeleteLogin(ctx context.Context, id string) (int64, error) {
+	result, err := q.exec(ctx, q.deleteLoginStmt, deleteLogin, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const deleteReplies = `-- name: DeleteReplies :execrows
 DELETE FROM replies WHERE at < $1
 `
@@ -423,6 +435,41 @@ func (q *Queries) Head(ctx context.Context) (HeadRow, error) {
 	var i HeadRow
 	err := row.Scan(&i.Seq, &i.Leaves, &i.Checkpoint)
 	return i, err
+}
+
+const identities = `-- name: Identities :many
+SELECT issuer, subject, principal, member_of, admin, logged_in_at, known_until FROM identities ORDER BY issuer, subject
+`
+
+func (q *Queries) Identities(ctx context.Context) ([]Identity, error) {
+	rows, err := q.query(ctx, q.identitiesStmt, identities)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Identity
+	for rows.Next() {
+		var i Identity
+		if err := rows.Scan(
+			&i.Issuer,
+			&i.Subject,
+			&i.Principal,
+			&i.MemberOf,
+			&i.Admin,
+			&i.LoggedInAt,
+			&i.KnownUntil,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const input = `-- name: Input :one
@@ -631,6 +678,45 @@ func (q *Queries) InsertLeaf(ctx context.Context, arg InsertLeafParams) (int64, 
 		arg.FirstSeq,
 		arg.Count,
 		arg.Hash,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const insertLogin = `-- name: InsertLogin :execrows
+INSERT INTO logins (id, hash, kind, principal, issuer, subject, label, ip, created_at, seen_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+`
+
+type InsertLoginParams struct {
+	ID        string
+	Hash      []byte
+	Kind      string
+	Principal string
+	Issuer    string
+	Subject   string
+	Label     string
+	Ip        string
+	CreatedAt int64
+	SeenAt    int64
+	ExpiresAt int64
+}
+
+func (q *Queries) InsertLogin(ctx context.Context, arg InsertLoginParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertLoginStmt, insertLogin,
+		arg.ID,
+		arg.Hash,
+		arg.Kind,
+		arg.Principal,
+		arg.Issuer,
+		arg.Subject,
+		arg.Label,
+		arg.Ip,
+		arg.CreatedAt,
+		arg.SeenAt,
+		arg.ExpiresAt,
 	)
 	if err != nil {
 		return 0, err
@@ -932,6 +1018,45 @@ func (q *Queries) LiveCredentials(ctx context.Context) ([]Credential, error) {
 	return items, nil
 }
 
+const logins = `-- name: Logins :many
+SELECT id, hash, kind, principal, issuer, subject, label, ip, created_at, seen_at, expires_at FROM logins ORDER BY created_at DESC, id DESC
+`
+
+func (q *Queries) Logins(ctx context.Context) ([]Login, error) {
+	rows, err := q.query(ctx, q.loginsStmt, logins)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Login
+	for rows.Next() {
+		var i Login
+		if err := rows.Scan(
+			&i.ID,
+			&i.Hash,
+			&i.Kind,
+			&i.Principal,
+			&i.Issuer,
+			&i.Subject,
+			&i.Label,
+			&i.Ip,
+			&i.CreatedAt,
+			&i.SeenAt,
+			&i.ExpiresAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const mark = `-- name: Mark :one
 SELECT at, boot, up FROM mark WHERE id = 1
 `
@@ -1053,6 +1178,39 @@ ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, leaves = excluded.leaves, che
 
 func (q *Queries) PutHead(ctx context.Context, seq int64, leaves int64, checkpoint []byte) (int64, error) {
 	result, err := q.exec(ctx, q.putHeadStmt, putHead, seq, leaves, checkpoint)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const putIdentity = `-- name: PutIdentity :execrows
+INSERT INTO identities (issuer, subject, principal, member_of, admin, logged_in_at, known_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (issuer, subject) DO UPDATE SET
+  principal = excluded.principal, member_of = excluded.member_of, admin = excluded.admin, logged_in_at = excluded.logged_in_at, known_until = excluded.known_until
+`
+
+type PutIdentityParams struct {
+	Issuer     string
+	Subject    string
+	Principal  string
+	MemberOf   string
+	Admin      int64
+	LoggedInAt int64
+	KnownUntil int64
+}
+
+func (q *Queries) PutIdentity(ctx context.Context, arg PutIdentityParams) (int64, error) {
+	result, err := q.exec(ctx, q.putIdentityStmt, putIdentity,
+		arg.Issuer,
+		arg.Subject,
+		arg.Principal,
+		arg.MemberOf,
+		arg.Admin,
+		arg.LoggedInAt,
+		arg.KnownUntil,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -1238,6 +1396,18 @@ func (q *Queries) RetryJob(ctx context.Context, arg RetryJobParams) (int64, erro
 		arg.Error,
 		arg.ID,
 	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const seenLogin = `-- name: SeenLogin :execrows
+UPDATE logins SET seen_at = $1 WHERE id = $2
+`
+
+func (q *Queries) SeenLogin(ctx context.Context, seenAt int64, iD string) (int64, error) {
+	result, err := q.exec(ctx, q.seenLoginStmt, seenLogin, seenAt, iD)
 	if err != nil {
 		return 0, err
 	}
