@@ -13,6 +13,9 @@ type ExplainRequest struct {
 	Reason    string          `json:"reason,omitempty"`
 	Ticket    string          `json:"ticket,omitempty"`
 	At        *Time           `json:"at,omitempty"` // when it is asked and begins; without it now
+	// Effective is what it would really reach, for resources of a kind that finds
+	// that out; without it the target is looked at.
+	Effective json.RawMessage `json:"effective,omitempty"`
 }
 
 // Explained answers POST /v1/catalog/explain: a decision with every step that

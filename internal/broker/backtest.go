@@ -126,6 +126,7 @@ func recorded(r *access.Request, input json.RawMessage, texts map[string]string)
 	if err := json.Unmarshal(input, &was.Input); err != nil {
 		return was, fmt.Errorf("the decision input of %s: %w", r.ID, err)
 	}
+	reached(&was.Input, r)
 	var reason, ticket bool
 	was.Input.Reason, reason = texts[r.Content.ReasonDigest]
 	was.Input.Ticket, ticket = texts[r.Content.TicketDigest]
@@ -175,6 +176,8 @@ type refusalDetails struct {
 	Groups     []string     `json:"groups"`
 	Policy     string       `json:"policy"`
 	BreakGlass bool         `json:"break_glass"`
+
+	Effective json.RawMessage `json:"effective"`
 }
 
 // refusedBefore reads a refusal out of its entry; nil when too little of it is
@@ -199,7 +202,7 @@ func refusedBefore(e *audit.Entry) (*rehearse.Recorded, int) {
 		Event: e.ID, Code: d.Code, Why: d.Message, Erased: true,
 		Input: policy.Input{
 			Principal: d.Principal, Groups: d.Groups, Resource: e.Resource, Role: d.Role, Scope: e.Scope, Duration: d.Duration.Std(),
-			StartsAt: d.StartsAt.Time, Now: e.Time, Client: e.Source.Channel, BreakGlass: d.BreakGlass,
+			StartsAt: d.StartsAt.Time, Now: e.Time, Client: e.Source.Channel, BreakGlass: d.BreakGlass, Effective: d.Effective,
 		},
 	}, byPolicy
 }

@@ -135,7 +135,7 @@ func (b *Broker) howToAsk(cat *policy.Catalog, r *policy.Resource, subject strin
 	} else {
 		return Answer{}
 	}
-	d := cat.Evaluate(in)
+	d := cat.Outlook(in)
 	if d.Refusal != nil {
 		return Answer{}
 	}

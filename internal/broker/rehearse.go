@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/policy/rehearse"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
@@ -23,9 +25,13 @@ func (b *Broker) ExplainCatalog(ctx context.Context, c identity.Caller, q api.Ex
 	if q.At != nil {
 		at = q.At.Time
 	}
-	out, err := rehearse.Explain(w.cat, rehearse.Question{
-		Principal: q.Principal, Resource: q.Resource, Role: q.Role, Scope: q.Scope, Duration: q.Duration.Std(), Reason: q.Reason, Ticket: q.Ticket, At: at, Client: "api",
-	})
+	asked := rehearse.Question{
+		Principal: q.Principal, Resource: q.Resource, Role: q.Role, Scope: q.Scope, Duration: q.Duration.Std(), Reason: q.Reason, Ticket: q.Ticket, At: at, Client: "api", Effective: q.Effective,
+	}
+	if asked.Effective == nil {
+		asked.Effective = b.reaches(ctx, w.cat, asked)
+	}
+	out, err := rehearse.Explain(w.cat, asked)
 	if err != nil {
 		var bad *rehearse.QuestionError
 		if errors.As(err, &bad) {
@@ -38,6 +44,29 @@ func (b *Broker) ExplainCatalog(ctx context.Context, c identity.Caller, q api.Ex
 		e.Resource, e.Scope, e.Outcome = out.Resource, out.Scope, audit.Allowed
 		return u.append(e, out.Principal)
 	})
+}
+
+// reaches looks up what a question's access would really reach; nil where that
+// cannot be found out, which conditions that read it cannot bear.
+func (b *Broker) reaches(ctx context.Context, cat *policy.Catalog, q rehearse.Question) json.RawMessage {
+	in, err := rehearse.Input(cat, q)
+	if err != nil || b.cfg.Inspect == nil {
+		return nil // Explain says what is wrong
+	}
+	res, ok := cat.Resource(in.Resource)
+	if !ok || res.Disabled {
+		return nil
+	}
+	scope, err := res.Kind.ParseScope(in.Scope)
+	if err != nil {
+		return nil
+	}
+	finding, err := b.cfg.Inspect(ctx, res, scope)
+	if err != nil {
+		b.cfg.Log.Warn("a target could not be looked at", "resource", res.ID, "error", err)
+		return nil
+	}
+	return policy.Effective(finding.Target)
 }
 
 // sentence is what a package below says, as the API writes it.

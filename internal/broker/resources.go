@@ -48,7 +48,7 @@ func (b *Broker) shownResource(cat *policy.Catalog, c identity.Caller, r *policy
 	for _, role := range r.Roles {
 		in := b.inputFor(cat, c, r)
 		in.Role, in.Scope = role.Name, role.Scope.JSON()
-		out.Roles = append(out.Roles, api.Role{Name: role.Name, Scope: role.Scope.JSON(), Decision: rehearse.Decision(cat.Evaluate(in))})
+		out.Roles = append(out.Roles, api.Role{Name: role.Name, Scope: role.Scope.JSON(), Decision: rehearse.Decision(cat.Outlook(in))})
 	}
 	return out
 }

@@ -49,14 +49,11 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 		if err != nil {
 			return err
 		}
-		d := u.state.catalog.Evaluate(in)
-		if d.Refusal == nil {
-			target, err := found.fits(res, u.state.incarnations[res.ID], in.Scope)
-			if err != nil {
-				return err
-			}
-			decision.Target = target
+		d, target, err := u.decide(res, &in, found)
+		if err != nil {
+			return err
 		}
+		decision.Target = target
 		if d.Refusal == nil && d.Terms.BreakGlass != nil {
 			duty, err := u.openDuty(u.state.catalog.Answerable(u.c.Principal))
 			if err != nil {
@@ -67,7 +64,6 @@ func (b *Broker) DryRun(ctx context.Context, c identity.Caller, s Submission) (a
 				d = policy.Decision{Refusal: &policy.Refusal{Code: string(why.Code), Message: why.Message}, Explanation: why.Message}
 			}
 		}
-		target := decision.Target
 		decision = rehearse.Decision(d)
 		decision.Target = target
 		e := entry(audit.RequestCreated, "", map[string]any{"dry_run": true, "decision": decision.Decision, "duration": api.FormatDuration(s.Duration), "principal": c.Principal})
@@ -167,6 +163,9 @@ func (u *unit) submit(s Submission, extends string, found inspected) (View, erro
 		if job := u.workload(); job != nil {
 			details["workload"] = job
 		}
+		if in.Effective != nil {
+			details["effective"] = in.Effective
+		}
 		if s.Role != "" {
 			details["role"] = s.Role
 		}
@@ -175,7 +174,7 @@ func (u *unit) submit(s Submission, extends string, found inspected) (View, erro
 	if s.BreakGlass && extends != "" {
 		return View{}, refusal(&Error{Kind: Forbidden, Code: "limit_reached", Message: "There is no break-glass to extend a grant; ask for more time in the ordinary way."})
 	}
-	d := u.state.catalog.Evaluate(in)
+	d, target, err := u.decide(res, &in, found)
 	if d.Refusal != nil {
 		e := &Error{Kind: Forbidden, Code: d.Refusal.Code, Message: d.Refusal.Message}
 		if d.Refusal.Field != "" {
@@ -184,7 +183,6 @@ func (u *unit) submit(s Submission, extends string, found inspected) (View, erro
 		e.Hint = u.hint(res, s, d)
 		return View{}, refusal(e)
 	}
-	target, err := found.fits(res, u.state.incarnations[res.ID], in.Scope)
 	if err != nil {
 		if e, ok := errors.AsType[*Error](err); ok {
 			return View{}, refusal(e)
@@ -241,6 +239,25 @@ func (u *unit) submit(s Submission, extends string, found inspected) (View, erro
 	return u.view(r)
 }
 
+// decide asks the policy, which may look at what was found in the target. What
+// policy refuses whatever is in there, it refuses first: that is not for those
+// who may not ask.
+func (u *unit) decide(res *policy.Resource, in *policy.Input, found inspected) (policy.Decision, json.RawMessage, error) {
+	target, err := found.fits(res, u.state.incarnations[res.ID], in.Scope)
+	if err != nil {
+		if d := u.state.catalog.Outlook(*in); d.Refusal != nil {
+			return d, nil, nil
+		}
+		return policy.Decision{}, nil, err
+	}
+	in.Effective = policy.Effective(target)
+	d := u.state.catalog.Evaluate(*in)
+	if d.Refusal != nil {
+		target = nil
+	}
+	return d, target, nil
+}
+
 // hint is a submission that would not be refused for the same reason; nil
 // where there is none to offer.
 func (u *unit) hint(res *policy.Resource, s Submission, d policy.Decision) *api.AccessHint {
@@ -295,11 +312,20 @@ func (u *unit) input(r *access.Request) (policy.Input, error) {
 	if err := json.Unmarshal(raw, &in); err != nil {
 		return in, fmt.Errorf("the decision input of %s: %w", r.ID, err)
 	}
+	reached(&in, r)
 	if in.Reason, err = u.tx.Text(r.Content.ReasonDigest); err != nil {
 		return in, err
 	}
 	in.Ticket, err = u.tx.Text(r.Content.TicketDigest)
 	return in, err
+}
+
+// reached puts what was found in the target into an input from before it was
+// kept there.
+func reached(in *policy.Input, r *access.Request) {
+	if in.Effective == nil {
+		in.Effective = policy.Effective(r.Content.Target)
+	}
 }
 
 func (u *unit) view(r *access.Request) (View, error) {

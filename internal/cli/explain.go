@@ -15,7 +15,7 @@ import (
 )
 
 type explainFlags struct {
-	as, role, scope, duration, reason, ticket, at, catalog string
+	as, role, scope, duration, reason, ticket, at, catalog, effective string
 }
 
 func (a *app) policyExplainCmd() *cobra.Command {
@@ -43,6 +43,7 @@ about that resource. The server puts on record who looked at whose rights.`,
 	flags.StringVar(&f.reason, "reason", "", "the reason that is given, in `words`")
 	flags.StringVar(&f.ticket, "ticket", "", "the `ticket` that is given")
 	flags.StringVar(&f.at, "at", "", "when it is asked and begins: a `time`, or +2h (default: now)")
+	flags.StringVar(&f.effective, "effective", "", "what it would really reach, in `JSON` or @FILE, for conditions that read effective (default: the server looks, a file does not know)")
 	flags.StringVar(&f.catalog, "catalog", "", "a catalog `file`; nothing is asked of a server")
 	return cmd
 }
@@ -63,6 +64,11 @@ func (a *app) explain(ctx context.Context, resource string, f explainFlags) erro
 	}
 	if f.scope != "" {
 		if q.Scope, err = a.scopeFlag(f.scope); err != nil {
+			return err
+		}
+	}
+	if f.effective != "" {
+		if q.Effective, err = a.objectFlag("--effective", f.effective, `{"relations":2}`); err != nil {
 			return err
 		}
 	}
@@ -94,7 +100,7 @@ func (a *app) explainFile(path string, q api.ExplainRequest) (api.Explained, err
 		at = q.At.Time
 	}
 	out, err := rehearse.Explain(c, rehearse.Question{
-		Principal: q.Principal, Resource: q.Resource, Role: q.Role, Scope: q.Scope, Duration: q.Duration.Std(), Reason: q.Reason, Ticket: q.Ticket, At: at, Client: "cli",
+		Principal: q.Principal, Resource: q.Resource, Role: q.Role, Scope: q.Scope, Duration: q.Duration.Std(), Reason: q.Reason, Ticket: q.Ticket, At: at, Client: "cli", Effective: q.Effective,
 	})
 	var bad *rehearse.QuestionError
 	if errors.As(err, &bad) {

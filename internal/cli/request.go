@@ -132,15 +132,20 @@ func (a *app) timeFlag(name, value string) (*api.Time, error) {
 }
 
 func (a *app) scopeFlag(value string) (json.RawMessage, error) {
+	return a.objectFlag("--scope", value, `{"methods":["GET"],"paths":["/v1/**"]}`)
+}
+
+// objectFlag reads a JSON object, or a file that holds one.
+func (a *app) objectFlag(name, value, example string) (json.RawMessage, error) {
 	raw := []byte(value)
 	if path, ok := strings.CutPrefix(value, "@"); ok {
 		var err error
 		if raw, err = a.readInput(path); err != nil {
-			return nil, Usage("--scope: %v", err)
+			return nil, Usage("%s: %v", name, err)
 		}
 	}
 	if !json.Valid(raw) || !strings.HasPrefix(strings.TrimSpace(string(raw)), "{") {
-		return nil, Usage(`--scope: not a JSON object, such as {"methods":["GET"],"paths":["/v1/**"]}`)
+		return nil, Usage("%s: not a JSON object, such as %s", name, example)
 	}
 	return raw, nil
 }

@@ -219,3 +219,27 @@ func TestAKilledGatewayLeavesNoBackend(t *testing.T) {
 		t.Errorf("%d rows were written after the end of the gateway, %v", n, err)
 	}
 }
+
+// What the database says that a grant would really reach is the policy's to
+// weigh.
+//
+// Invariant: A16, A19
+func TestPolicyWeighsWhatADatabaseGivesEverybody(t *testing.T) {
+	g := guard(t)
+	catalog := g.read("catalog.yaml")
+	const all = `{name: all, when: 'resource.id == "orders-db"', approve: auto`
+	if !strings.Contains(catalog, all) {
+		t.Fatal(catalog)
+	}
+	g.write("catalog.yaml", strings.Replace(catalog, all, `{name: exact, kind: postgres, when: 'effective.relations == size(scope.tables) && effective.owner_functions == 0', approve: auto`, 1))
+	g.kill()
+	g.start()
+	ask := m{"resource": "orders-db", "role": "read", "duration": "5m", "reason": "x"}
+	g.call("user:ana", "POST", "/v1/requests", ask).is(201)
+	g.pg.Run(t, g.database, "create view everybodys as select * from customers; grant select on everybodys to public")
+	time.Sleep(6 * time.Second) // an answer is kept for five
+	r := g.call("user:ana", "POST", "/v1/requests", ask).is(403)
+	if !strings.Contains(string(r.body), "not_requestable") {
+		t.Errorf("%s", r.body)
+	}
+}

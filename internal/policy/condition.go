@@ -18,6 +18,7 @@ import (
 type condition struct {
 	program cel.Program
 	reads   []read
+	target  bool // it reads what access would really reach
 	checked *cel.Ast
 	env     *cel.Env
 }
@@ -74,12 +75,15 @@ func (k *checker) condition(when text, kind string) *condition {
 		k.fault(when.Node, "condition: %s", err)
 		return nil
 	}
-	return &condition{program: program, reads: readsOf(checked), checked: checked, env: env}
+	return &condition{program: program, reads: readsOf(checked), target: mentions(checked, "effective"), checked: checked, env: env}
 }
 
 func explainIssue(message, kind string) string {
 	if kind == "" && strings.Contains(message, "undeclared reference to 'scope'") {
 		return "scope is known only in an entry that names its kind: add kind: …"
+	}
+	if strings.Contains(message, "undeclared reference to 'effective'") {
+		return "effective is known only in an entry of a kind that looks into its targets: add kind: postgres"
 	}
 	message, _, _ = strings.Cut(message, " expecting {") // the parser lists half its grammar
 	return message
@@ -123,8 +127,12 @@ func (c *condition) eval(vars any) (t truth, err error) {
 	return no, errCondition
 }
 
-// explain says why a condition failed on r and p, in words of the catalog.
-func (c *condition) explain(what string, err error, p *Principal, r *Resource) string {
+// explain says why a condition failed on q, in words of the catalog.
+func (c *condition) explain(what string, err error, q question) string {
+	p, r := q.principal, q.resource
+	if c.target && q.in.Effective == nil {
+		return fmt.Sprintf("%s reads effective, and what this access would really reach is not known: it is found when a request is made", what)
+	}
 	for _, read := range c.reads {
 		of, have := r.ID, r.Labels
 		if read.of == "principal.attributes" {
@@ -140,6 +148,15 @@ func (c *condition) explain(what string, err error, p *Principal, r *Resource) s
 		return fmt.Sprintf("%s reads the %s %s, which %s does not have: add it, or use has(%s.%s) in the condition", what, word, read.key, of, read.of, read.key)
 	}
 	return fmt.Sprintf("the condition of %s could not be evaluated (%s): tell an administrator", what, clip(strings.Join(strings.Fields(err.Error()), " ")))
+}
+
+// mentions reports whether a condition reads a variable.
+func mentions(checked *cel.Ast, variable string) bool {
+	found := false
+	celast.PreOrderVisit(checked.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		found = found || e.Kind() == celast.IdentKind && e.AsIdent() == variable
+	}))
+	return found
 }
 
 // readsOf lists resource.labels.x and principal.attributes.x, written either

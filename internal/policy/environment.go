@@ -86,10 +86,13 @@ func newEnvironments(kinds []Kind) (*environments, error) {
 	out := &environments{base: base, kinds: make(map[string]*cel.Env, len(kinds))}
 	for _, kind := range kinds {
 		scope := kind.ScopeType()
-		if out.kinds[kind.Name()], err = base.Extend(
-			ext.NativeTypes(scope, ext.ParseStructTags(true)),
-			cel.Variable("scope", nativeType(scope)),
-		); err != nil {
+		types, variables := []any{scope}, []cel.EnvOption{cel.Variable("scope", nativeType(scope))}
+		if p, ok := kind.(Previewing); ok {
+			types = append(types, p.EffectiveType())
+			variables = append(variables, cel.Variable("effective", nativeType(p.EffectiveType())))
+		}
+		types = append(types, ext.ParseStructTags(true))
+		if out.kinds[kind.Name()], err = base.Extend(append(variables, ext.NativeTypes(types...))...); err != nil {
 			return nil, fmt.Errorf("building the language of conditions on %s: %w", kind.Name(), err)
 		}
 	}
@@ -120,6 +123,11 @@ func (c *Catalog) facts(in Input, p *Principal, r *Resource, scope Scope) map[st
 	}
 	if scope != nil {
 		vars["scope"] = scope.CEL()
+	}
+	if in.Effective != nil {
+		if effective, err := effectiveOf(r.Kind, in.Effective, false); err == nil {
+			vars["effective"] = effective
+		}
 	}
 	return vars
 }

@@ -155,7 +155,7 @@ func (c *Catalog) decide(q question) Decision {
 		}
 		switch t, err := r.when.eval(q.vars); {
 		case err != nil:
-			return refused(refuse(NotRequestable, "", "%s", r.when.explain(fmt.Sprintf("rule %q", r.name), err, q.principal, q.resource)))
+			return refused(refuse(NotRequestable, "", "%s", r.when.explain(fmt.Sprintf("rule %q", r.name), err, q)))
 		case t == no:
 			continue
 		case t == yes:
@@ -182,7 +182,7 @@ func (c *Catalog) guard(q question) ([]*guardrail, *Refusal) {
 		t, err := g.when.eval(q.vars)
 		switch {
 		case err != nil && broken == nil:
-			broken = refuse(DeniedByGuardrail, "", "%s", g.when.explain(fmt.Sprintf("guardrail %q", g.name), err, q.principal, q.resource))
+			broken = refuse(DeniedByGuardrail, "", "%s", g.when.explain(fmt.Sprintf("guardrail %q", g.name), err, q))
 			broken.Guardrail = g.name
 		case err == nil && t == yes && g.deny != "":
 			denied := refuse(DeniedByGuardrail, "", "guardrail %q denies this: %s", g.name, g.deny)

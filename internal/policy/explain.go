@@ -93,7 +93,7 @@ func (q question) step(name, what, kind string, when *condition, reached bool) (
 	s.Parts = when.parts(q.vars)
 	switch {
 	case err != nil:
-		s.Outcome, s.Why = Failed, when.explain(fmt.Sprintf("%s %q", what, name), err, q.principal, q.resource)
+		s.Outcome, s.Why = Failed, when.explain(fmt.Sprintf("%s %q", what, name), err, q)
 		t = no
 	case t == yes:
 		s.Outcome = Matched

@@ -121,6 +121,9 @@ type Input struct {
 	Reason    string          `json:"reason,omitempty"`
 	Ticket    string          `json:"ticket,omitempty"`
 	Client    string          `json:"client,omitempty"`
+	// Effective is what was found that it would really reach, as the kind has
+	// it (Previewing); nil where nothing was found.
+	Effective json.RawMessage `json:"effective,omitempty"`
 	// BreakGlass asks for access first, where the rule that decides allows it.
 	BreakGlass bool `json:"break_glass,omitempty"`
 	// Decided says that reason and ticket were already checked when the

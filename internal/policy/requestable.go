@@ -33,7 +33,7 @@ func (c *Catalog) Requestable(in Input) bool {
 	for _, role := range q.resource.Roles {
 		q.scope, q.in.Scope = role.Scope, role.Scope.JSON()
 		q.vars = c.facts(q.in, q.principal, q.resource, q.scope)
-		if c.decide(q).Refusal == nil {
+		if q.open() && c.decide(q).Refusal == nil {
 			return true
 		}
 	}
@@ -41,10 +41,30 @@ func (c *Catalog) Requestable(in Input) bool {
 		return false
 	}
 	q.scope, q.in.Scope = nil, nil
-	vars, err := cel.PartialVars(c.facts(q.in, q.principal, q.resource, nil), cel.AttributePattern("scope"))
+	q.vars = c.facts(q.in, q.principal, q.resource, nil)
+	return q.open(cel.AttributePattern("scope")) && c.decide(q).Refusal == nil
+}
+
+// Outlook decides like Evaluate where the target is not looked at: what depends on
+// what access would really reach is left open, and does not refuse. It says what
+// may come of asking, and gives nothing.
+func (c *Catalog) Outlook(in Input) Decision {
+	in.Effective = nil
+	q, refusal := c.ask(in)
+	if refusal != nil {
+		return refused(refusal)
+	}
+	q.open() // where that fails, what is not known refuses
+	return c.decide(q)
+}
+
+// open leaves variables of the conditions open, and what the target would tell
+// with them.
+func (q *question) open(more ...*cel.AttributePatternType) bool {
+	vars, err := cel.PartialVars(q.vars, append(more, cel.AttributePattern("effective"))...)
 	if err != nil {
 		return false
 	}
 	q.vars = vars
-	return c.decide(q).Refusal == nil
+	return true
 }

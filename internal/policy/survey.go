@@ -188,7 +188,7 @@ func (s *Survey) truth(t *table, principal, target, point int) Truth {
 // evaluate asks a condition, with all that is not known left open.
 func (s *Survey) evaluate(when *condition, p *Principal, target Target, point int) Truth {
 	in := Input{Principal: p.ID, Groups: s.c.groupsOf[p.ID]}
-	var open []*cel.AttributePatternType
+	open := []*cel.AttributePatternType{cel.AttributePattern("effective")} // no target is asked
 	if len(s.points) > 0 {
 		at := s.points[point]
 		in.Duration, in.StartsAt, in.Now = at.Duration, at.At, at.At
@@ -234,7 +234,7 @@ func (w When) Constant() Truth {
 	}
 	c := &condition{program: program}
 	var open []*cel.AttributePatternType
-	for _, name := range []string{"principal", "resource", "request", "unverified", "now", "scope"} {
+	for _, name := range []string{"principal", "resource", "request", "unverified", "now", "scope", "effective"} {
 		open = append(open, cel.AttributePattern(name))
 	}
 	return c.prospect(map[string]any{}, open)

@@ -72,6 +72,7 @@ type (
 		Groups   *[]string     `yaml:"groups"`
 		Client   string        `yaml:"client"`
 		Glass    bool          `yaml:"break_glass"`
+		Reaches  ast.Node      `yaml:"effective"`
 	}
 	expectEntry struct {
 		Decision    located                      `yaml:"decision,required"`
@@ -142,6 +143,13 @@ func given(e givenEntry, now time.Time, fault func(ast.Node, string, ...any)) Qu
 	}
 	if e.Groups != nil {
 		q.Groups = append([]string{}, *e.Groups...)
+	}
+	if e.Reaches != nil {
+		raw, err := config.JSON(e.Reaches)
+		if err != nil {
+			fault(e.Reaches, "%s", err)
+		}
+		q.Effective = raw
 	}
 	if e.Scope != nil {
 		var raw json.RawMessage

@@ -57,6 +57,7 @@ type Question struct {
 	Groups                    []string // nil: those of the catalog
 	Client                    string
 	BreakGlass                bool
+	Effective                 json.RawMessage // what it would really reach; nil: nothing was found
 }
 
 // QuestionError says what of a question cannot be asked.
@@ -73,7 +74,7 @@ func Input(c *policy.Catalog, q Question) (policy.Input, error) {
 	at := q.At.UTC().Truncate(time.Millisecond)
 	in := policy.Input{
 		Principal: q.Principal, Groups: q.Groups, Resource: q.Resource, Role: q.Role, Scope: q.Scope, Duration: q.Duration,
-		StartsAt: at, Now: at, Reason: strings.TrimSpace(q.Reason), Ticket: q.Ticket, Client: q.Client, BreakGlass: q.BreakGlass,
+		StartsAt: at, Now: at, Reason: strings.TrimSpace(q.Reason), Ticket: q.Ticket, Client: q.Client, BreakGlass: q.BreakGlass, Effective: q.Effective,
 	}
 	if _, ok := c.Principal(q.Principal); !ok {
 		return in, &QuestionError{Field: "principal", Unknown: true, Message: fmt.Sprintf("the catalog has no principal %q", q.Principal)}
@@ -84,6 +85,11 @@ func Input(c *policy.Catalog, q Question) (policy.Input, error) {
 	}
 	if in.Groups == nil {
 		in.Groups = c.Groups(q.Principal)
+	}
+	if in.Effective != nil {
+		if err := policy.ParseEffective(r.Kind, in.Effective); err != nil {
+			return in, &QuestionError{Field: "effective", Message: fmt.Sprintf("effective: %s", err)}
+		}
 	}
 	if q.Role != "" && len(q.Scope) > 0 {
 		return in, &QuestionError{Field: "role", Message: "name a role or spell a scope, one of the two"}

@@ -82,7 +82,9 @@ func (s *standing) outcome(who, what string, point int) string {
 				limit = g.MaxDuration
 			}
 		default:
-			return nobody
+			if !s.open(s.survey.Guardrail(i, p, t, point)) {
+				return nobody
+			}
 		}
 	}
 	for i := range s.rules {
@@ -92,11 +94,24 @@ func (s *standing) outcome(who, what string, point int) string {
 		case policy.Yes:
 			return s.apply(i, p, t, point, limit)
 		default:
-			return nobody
+			if !s.open(s.survey.Rule(i, p, t, point)) {
+				return nobody
+			}
+			if out := s.apply(i, p, t, point, limit); out != nobody {
+				return out + reaching
+			}
 		}
 	}
 	return nobody
 }
+
+// reaching follows an outcome that depends on what access would really reach,
+// which no catalog knows.
+const reaching = ", depending on what it really reaches"
+
+// open reports whether a truth depends on the target alone. One that was not
+// evaluated for want of budget refuses.
+func (s *standing) open(t policy.Truth) bool { return t == policy.Unknown && !s.survey.Exhausted() }
 
 func (s *standing) apply(rule, p, t, point int, limit time.Duration) string {
 	resource := s.survey.Targets[t].Resource

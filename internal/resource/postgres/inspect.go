@@ -20,14 +20,14 @@ var previewSQL string
 // effective is what a role with the privileges of a scope really reaches: its
 // own, and whatever PUBLIC has.
 type effective struct {
-	Relations          int      `json:"relations"`      // those of the scope among them
-	RelationNames      []string `json:"relation_names"` // beyond the scope, at most 20
-	OwnerFunctions     int      `json:"owner_functions"`
-	OwnerFunctionNames []string `json:"owner_function_names"` // at most 20
-	RiskyFunctions     int      `json:"risky_functions"`
-	Languages          []string `json:"languages"`
-	Connect            []string `json:"connect"` // databases
-	Temp               bool     `json:"temp"`    // temporary tables
+	Relations          int      `json:"relations" cel:"relations"`           // those of the scope among them
+	RelationNames      []string `json:"relation_names" cel:"relation_names"` // beyond the scope, at most 20
+	OwnerFunctions     int      `json:"owner_functions" cel:"owner_functions"`
+	OwnerFunctionNames []string `json:"owner_function_names" cel:"owner_function_names"` // at most 20
+	RiskyFunctions     int      `json:"risky_functions" cel:"risky_functions"`
+	Languages          []string `json:"languages" cel:"languages"`
+	Connect            []string `json:"connect" cel:"connect"` // databases
+	Temp               bool     `json:"temp" cel:"temp"`       // temporary tables
 }
 
 // Inspect implements resource.Inspector.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
 	"strconv"
 
 	"github.com/daypass/daypass/api"
@@ -26,6 +27,7 @@ type Kind struct{}
 var (
 	_ resource.Connecting = Kind{}
 	_ policy.Proven       = Kind{}
+	_ policy.Previewing   = Kind{}
 )
 
 // Name implements policy.Kind.
@@ -33,6 +35,9 @@ func (Kind) Name() string { return "postgres" }
 
 // Proven implements policy.Proven: clients prove a token by SCRAM-SHA-256.
 func (Kind) Proven() {}
+
+// EffectiveType implements policy.Previewing.
+func (Kind) EffectiveType() reflect.Type { return reflect.TypeFor[effective]() }
 
 // Connector implements resource.Connecting.
 func (Kind) Connector(deps resource.ConnectorDeps) (resource.Connector, error) {
