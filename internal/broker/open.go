@@ -97,6 +97,7 @@ type Broker struct {
 	cursors  cursorKey
 	pruned   time.Time // by Heartbeat, which runs alone
 	exchange exchange
+	beaten   uint64 // batches that were on record at the last one
 }
 
 // state is what decisions rest on beside the store. It is replaced, never
@@ -115,7 +116,7 @@ const (
 	settingIssuing   = "issuing"
 	settingCursorKey = "cursor_key"
 	settingRunning   = "running"
-	settingHeartbeat = "heartbeat"
+	settingRecorded  = "recorded" // up to when all of high rate is on record
 	settingSweeps    = "sweeps"
 )
 
@@ -220,20 +221,34 @@ func (b *Broker) started(ctx context.Context, e *audit.Entry, unclean bool) erro
 	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
 		now := b.now()
 		if unclean {
-			mark, err := tx.ClockMark()
+			from, err := lostSince(tx)
 			if err != nil {
 				return err
 			}
 			gap := &audit.Entry{ID: credential.NewID("evt"), Time: now, Type: audit.PossibleGap, Actor: "system:daypass", Outcome: audit.Failed, Source: audit.Source{Channel: "system"},
-				Details: map[string]any{"from": api.TimeOf(mark.At.Add(-flushEvery)).String(), "to": api.TimeOf(now).String(),
+				Details: map[string]any{"from": api.TimeOf(from).String(), "to": api.TimeOf(now).String(),
 					"what": "the last run ended without a shutdown: access entries of its last moments may be missing"}}
 			if err := tx.Append(sqlstore.Record{Entry: gap}); err != nil {
 				return err
 			}
 		}
 		e.ID, e.Time, e.Source = credential.NewID("evt"), now, audit.Source{Channel: "system"}
-		return tx.Append(sqlstore.Record{Entry: e})
+		return errors.Join(tx.PutSetting(settingRecorded, stamp(now)), tx.Append(sqlstore.Record{Entry: e}))
 	})
+}
+
+// lostSince is from when on entries of high rate may be missing: what was
+// accepted before is on record, said the last heartbeat.
+func lostSince(tx *sqlstore.Tx) (time.Time, error) {
+	value, err := tx.Setting(settingRecorded)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if at, err := time.Parse(time.RFC3339Nano, value); err == nil {
+		return at, nil
+	}
+	mark, err := tx.ClockMark() // no heartbeat has come
+	return mark.At.Add(-flushEvery), err
 }
 
 // UseSessions tells the broker of the gateways' sessions. It is called once,

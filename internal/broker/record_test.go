@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -313,6 +314,65 @@ func TestAfterAnUncleanStopThePossibleGapIsOnRecord(t *testing.T) {
 		w.restart(false)
 		if n := len(w.entries("audit.possible_gap")); n != 1 {
 			t.Errorf("%d gaps after an unclean stop", n)
+		}
+	})
+}
+
+// The gap begins where the record ends, also where the disk had been full for
+// long, while ends went on being committed.
+//
+// Invariant: A30, A34
+func TestThePossibleGapHasAllThatWasLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ctx := context.Background()
+		record := func() {
+			must(t, w.Record(ctx, &audit.Entry{Type: audit.AccessAllowed, Actor: "user:ana", Outcome: audit.Allowed}, "user:ana", false))
+		}
+		live := w.mustSubmit("user:ana", "read", time.Minute)
+		gap := func() (from, to time.Time) {
+			all := w.entries(audit.PossibleGap)
+			var d struct{ From, To api.Time }
+			must(t, json.Unmarshal(all[len(all)-1].Details, &d))
+			return d.From.Time, d.To.Time
+		}
+		// A quiet hour, a last heartbeat, a kill: the gap is that of a moment.
+		record()
+		time.Sleep(time.Hour)
+		must(t, w.Heartbeat(ctx))
+		quiet := w.clock.Now()
+		w.restart(false)
+		if from, _ := gap(); quiet.Sub(from) > 2*time.Second {
+			t.Errorf("nothing was done for an hour, and the gap begins %v before the kill", quiet.Sub(from))
+		}
+		// Some minutes on a full disk.
+		record()
+		time.Sleep(time.Second)
+		w.broken.update = func(class sqlstore.Class) error {
+			if class == sqlstore.Normal {
+				return sqlstore.ErrFull
+			}
+			return nil
+		}
+		first := w.clock.Now()
+		record()
+		for i := range 300 {
+			time.Sleep(time.Second)
+			if err := w.Heartbeat(ctx); i > 0 { // the first of a process prunes
+				must(t, err)
+			}
+		}
+		_, err := w.Revoke(ctx, as("user:ana"), live.Grant.ID, "")
+		must(t, err)
+		record()
+		last := w.clock.Now()
+		w.broken.update = nil
+		before := len(w.entries(audit.AccessAllowed))
+		w.restart(false)
+		if n := len(w.entries(audit.AccessAllowed)); n != before {
+			t.Fatalf("%d entries were written after the kill", n-before)
+		}
+		if from, to := gap(); from.After(first) || first.Sub(from) > 3*time.Second || to.Before(last) {
+			t.Errorf("the gap is from %v to %v, and what was lost from %v to %v", from, to, first, last)
 		}
 	})
 }

@@ -4,21 +4,23 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/failpoint"
+	"github.com/daypass/daypass/internal/store/pack"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 // High-rate entries are written in batches (CONTRACT §7).
 const (
 	flushEvery = 50 * time.Millisecond
-	flushSize  = 512
+	flushSize  = pack.MaxEntries
 	// backlog bounds what waits for a slow or full disk; beyond it the writer
 	// blocks, and after recordWait refuses.
-	backlog    = 16 * flushSize
+	backlog    = 8 * flushSize
 	recordWait = 2 * time.Second
 )
 
@@ -30,6 +32,10 @@ type recorder struct {
 	stop  chan struct{}
 	done  chan struct{}
 	once  sync.Once
+	ids   credential.IDs // of the goroutine that writes
+
+	written atomic.Uint64 // batches
+	settled atomic.Int64  // what was accepted before, in Unix milliseconds, is on record
 
 	mu      sync.Mutex
 	failure error
@@ -48,7 +54,9 @@ type countKey struct{ kind, source, channel, what string }
 const countKeys = 1000
 
 func newRecorder(b *Broker) *recorder {
-	return &recorder{b: b, queue: make(chan queued, backlog), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), counts: map[countKey]int{}}
+	r := &recorder{b: b, queue: make(chan queued, backlog), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), counts: map[countKey]int{}}
+	r.settled.Store(b.now().UnixMilli())
+	return r
 }
 
 // Record makes an entry durable: at once and before it returns when durable is
@@ -66,9 +74,6 @@ func (b *Broker) CountDenied(source, channel, what string) {
 func (r *recorder) record(ctx context.Context, e *audit.Entry, principal string, durable bool) error {
 	if e.Time.IsZero() {
 		e.Time = r.b.now()
-	}
-	if e.ID == "" {
-		e.ID = credential.NewIDAt("evt", e.Time)
 	}
 	q := queued{record: sqlstore.Record{Entry: e, Principal: principal}}
 	var answer chan error
@@ -153,6 +158,8 @@ func (r *recorder) countFailed(source, channel, what string) {
 	r.count(countKey{audit.AuthFailed, source, channel, what})
 }
 
+func (r *recorder) settledAt() time.Time { return time.UnixMilli(r.settled.Load()).UTC() }
+
 func (r *recorder) ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -180,7 +187,7 @@ func (r *recorder) run() {
 			batch = r.turn(batch)
 			flush.Reset(flushEvery)
 		case <-flush.C:
-			batch = r.turn(r.drain(batch))
+			batch = r.turn(batch)
 			flush.Reset(flushEvery)
 		case <-minute.C:
 			if wake != nil { // else they go on being counted
@@ -193,10 +200,17 @@ func (r *recorder) run() {
 	}
 }
 
-// turn writes a batch. Among those behind it may be some whose call was
+// turn fills up a batch and writes it. Among those behind it may be some whose call was
 // answered with this one: they are looked at next.
 func (r *recorder) turn(batch []queued) []queued {
-	batch = r.write(batch)
+	now := r.b.now()
+	if batch = r.drain(batch); len(batch) == flushSize {
+		now = batch[flushSize-1].record.Entry.Time // there is more behind it
+	}
+	if batch = r.write(batch); len(batch) == 0 && r.ready() == nil {
+		// Whoever was about to queue an entry took its time a moment before.
+		r.settled.Store(now.Add(-flushEvery).UnixMilli())
+	}
 	r.call(len(r.queue) > 0)
 	return batch
 }
@@ -252,13 +266,17 @@ func (r *recorder) write(batch []queued) []queued {
 	}
 	records := make([]sqlstore.Record, len(batch))
 	for i, q := range batch {
+		if e := q.record.Entry; e.ID == "" {
+			e.ID = r.ids.At("evt", e.Time)
+		}
 		records[i] = q.record
 	}
 	failpoint.Hit("recorder.batch.before")
 	err := r.b.cfg.Store.Update(context.Background(), sqlstore.Normal, func(tx *sqlstore.Tx) error {
-		return tx.AppendBatch(records)
+		return tx.AppendPack(records)
 	})
 	failpoint.Hit("recorder.batch.after")
+	r.written.Add(1)
 	r.mu.Lock()
 	r.failure = err
 	r.mu.Unlock()
@@ -287,7 +305,7 @@ func (r *recorder) summaries(batch []queued) []queued {
 	r.mu.Unlock()
 	for k, n := range counts {
 		e := &audit.Entry{
-			ID: credential.NewID("evt"), Time: r.b.now(), Type: k.kind, Actor: audit.Anonymous, Outcome: audit.Denied,
+			Time: r.b.now(), Type: k.kind, Actor: audit.Anonymous, Outcome: audit.Denied,
 			Source: audit.Source{IP: k.source, Channel: k.channel}, Details: map[string]any{"count": n, "what": k.what, "over": "1m"},
 		}
 		batch = append(batch, queued{record: sqlstore.Record{Entry: e}})

@@ -16,28 +16,24 @@ import (
 
 // Heartbeat is called every second. It keeps the clock's mark fresh while
 // grants are live, so that a wall clock set back during a crash cannot lengthen
-// them, and now and then forgets the kept answers of calls that are over.
+// them, and says up to when all of high rate is on record; now and then it
+// forgets the kept answers of calls that are over.
 func (b *Broker) Heartbeat(ctx context.Context) error {
+	var chores error // which a full disk refuses, and the mark goes on all the same
 	if now := b.now(); now.Sub(b.pruned) >= pruneEvery {
-		if err := b.prune(ctx); err != nil {
-			return err
-		}
-		b.pruned = now
+		chores, b.pruned = b.prune(ctx), now
 	}
-	if err := b.forget(ctx); err != nil {
-		return err
+	chores = errors.Join(chores, b.forget(ctx), b.writeSeen(ctx))
+	written := b.recorder.written.Load()
+	if grants, _ := b.cfg.Index.Len(); grants == 0 && written == b.beaten {
+		return chores
 	}
-	if err := b.writeSeen(ctx); err != nil {
-		return err
-	}
-	if grants, _ := b.cfg.Index.Len(); grants == 0 {
-		return nil
-	}
+	b.beaten = written
 	failpoint.Hit("broker.heartbeat.before")
 	// The mark goes with a commit, and a commit needs something to write.
-	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
-		return tx.PutSetting(settingHeartbeat, stamp(b.now()))
-	})
+	return errors.Join(chores, b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {
+		return tx.PutSetting(settingRecorded, stamp(b.recorder.settledAt()))
+	}))
 }
 
 // pruneEvery is how often kept answers are looked through.

@@ -40,9 +40,13 @@ func TestIDs(t *testing.T) {
 func TestIDsOfAnInstantStandTogether(t *testing.T) {
 	const together = len("evt_") + 9 // 45 of the 48 bits of the time
 	at := time.Date(2026, 2, 3, 4, 5, 6, 7e6, time.UTC)
+	var many IDs
 	first, seen := NewIDAt("evt", at), map[string]bool{}
-	for range 1000 {
+	for i := range 2000 {
 		id := NewIDAt("evt", at)
+		if i%2 == 0 {
+			id = many.At("evt", at)
+		}
 		if !ValidID("evt", id) || id[:together] != first[:together] || seen[id] {
 			t.Fatalf("%q after %q", id, first)
 		}
@@ -77,10 +81,16 @@ func TestEachByteOfAnID(t *testing.T) {
 	if taken != 25*32+8 {
 		t.Errorf("%d are taken", taken)
 	}
-	for from, fresh := range map[int]func() string{0: func() string { return NewID("req") }, 6: func() string { return NewIDAt("req", time.Unix(1, 0)) }} {
+	var many IDs
+	for _, one := range []struct {
+		from  int // of the random part
+		fresh func() string
+	}{
+		{0, func() string { return NewID("req") }}, {6, func() string { return NewIDAt("req", time.Unix(1, 0)) }}, {6, func() string { return many.At("req", time.Unix(1, 0)) }},
+	} {
 		var seen [idBytes]map[byte]bool
 		for range 300 {
-			raw, err := idEncoding.DecodeString(fresh()[len("req_"):])
+			raw, err := idEncoding.DecodeString(one.fresh()[len("req_"):])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +102,7 @@ func TestEachByteOfAnID(t *testing.T) {
 			}
 		}
 		for i := range seen {
-			if i >= from && len(seen[i]) < 100 || i < from && len(seen[i]) != 1 {
+			if i >= one.from && len(seen[i]) < 100 || i < one.from && len(seen[i]) != 1 {
 				t.Errorf("byte %d takes %d values in 300 IDs", i, len(seen[i]))
 			}
 		}

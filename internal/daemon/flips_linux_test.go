@@ -119,6 +119,8 @@ var vouched = map[string]string{
 	"tokens":      "SELECT id, hash, principal, expires_at FROM tokens",
 	"entries":     "SELECT seq, id, type, actor, request, grant_id, bytes FROM entries",
 	"hashes":      "SELECT idx, hash FROM hashes",
+	"packs":       "SELECT first_seq, leaf, count, since, until, body FROM packs",
+	"terms":       "SELECT * FROM terms",
 	"head":        "SELECT * FROM head",
 }
 

@@ -33,6 +33,7 @@ var floors = map[string]int{
 	"internal/dial":                     2,
 	"internal/notify":                   2,
 	"internal/store/sqlstore/db":        1,
+	"internal/store/pack":               1,
 	"internal/store/sqlstore":           2,
 	"client":                            2,
 	"internal/gateway":                  3,

@@ -18,7 +18,7 @@ import (
 // its tree: the columns that queries select by, the parties, and the texts that
 // digests stand for. What is wrong with an entry is an *audit.Fault.
 func (t *Tx) VerifyBeside() error {
-	for _, step := range []func() error{t.verifyColumns, t.verifyRequests, t.verifyLeaves, t.verifyParties, t.verifyTexts, t.verifyCatalogs} {
+	for _, step := range []func() error{t.verifyColumns, t.verifyPacks, t.verifyRequests, t.verifyLeaves, t.verifyParties, t.verifyTexts, t.verifyCatalogs} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -63,15 +63,23 @@ func (b *beside) verify() error {
 	if err != nil {
 		return &audit.Fault{Seq: b.seq, What: err.Error()}
 	}
-	for _, c := range []struct{ name, field, column, says string }{
+	return sayTheSame(b.seq, e, []column{
 		{"id", "id", b.id, e.ID}, {"type", "type", b.kind, e.Type}, {"actor", "actor", b.actor, e.Actor},
 		{"on_behalf_of", "on_behalf_of", b.onBehalfOf.String, e.OnBehalfOf}, {"request", "request", b.request.String, e.Request},
 		{"grant_id", "grant", b.grant.String, e.Grant}, {"resource", "resource", b.resource.String, e.Resource},
 		{"reason_digest", "reason", b.reasonSum.String, e.Reason.Digest},
 		{"at", "time", instant(b.at).Format(time.RFC3339Nano), e.Time.UTC().Format(time.RFC3339Nano)},
-	} {
+	})
+}
+
+// column is what a column beside an entry says, and what the entry says in that
+// field.
+type column struct{ name, field, column, says string }
+
+func sayTheSame(seq int64, e *audit.Entry, columns []column) error {
+	for _, c := range columns {
 		if _, cut := e.Cuts[c.field]; !cut && c.column != c.says {
-			return &audit.Fault{Seq: b.seq, What: fmt.Sprintf("its column %s says %q, the entry itself %q", c.name, c.column, c.says)}
+			return &audit.Fault{Seq: seq, What: fmt.Sprintf("its column %s says %q, the entry itself %q", c.name, c.column, c.says)}
 		}
 	}
 	return nil

@@ -1,10 +1,10 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +133,37 @@ const (
 
 // Events lists audit entries.
 func (t *Tx) Events(f EventFilter) ([]Event, error) {
+	const act = "listing audit entries"
+	rows, err := t.rowEvents(act, f)
+	if err != nil {
+		return nil, err
+	}
+	if f.Limit > 0 && len(rows) == f.Limit { // of packs only what comes before the last of these
+		if last := rows[len(rows)-1].Seq; f.Ascending {
+			f.Before = last
+		} else {
+			f.After = last
+		}
+	}
+	packed, err := t.packedEvents(act, f)
+	if err != nil || len(packed) == 0 {
+		return rows, err
+	}
+	all := slices.Concat(rows, packed)
+	slices.SortFunc(all, func(a, b Event) int {
+		if f.Ascending {
+			return cmp.Compare(a.Seq, b.Seq)
+		}
+		return cmp.Compare(b.Seq, a.Seq)
+	})
+	if f.Limit > 0 {
+		all = all[:min(len(all), f.Limit)]
+	}
+	return all, nil
+}
+
+// rowEvents lists those that are rows of their own.
+func (t *Tx) rowEvents(act string, f EventFilter) ([]Event, error) {
 	q, seq := newQuery(ofEntries), "e.seq"
 	if f.Principal != "" {
 		q, seq = newQuery(ofParty), "p.seq" // in the order of its index
@@ -152,7 +183,7 @@ func (t *Tx) Events(f EventFilter) ([]Event, error) {
 		order += " DESC"
 	}
 	q.tail(order, f.Limit)
-	return list(t, "listing audit entries", q, scanEvent)
+	return list(t, act, q, scanEvent)
 }
 
 // Event loads an entry by its ID.
@@ -164,10 +195,14 @@ func (t *Tx) Event(id string) (*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(events) == 0 {
-		return nil, fmt.Errorf("%s: %w", act, ErrNotFound)
+	if len(events) > 0 {
+		return &events[0], nil
 	}
-	return &events[0], nil
+	p, i, err := t.packOf(act, id)
+	if err != nil {
+		return nil, err
+	}
+	return &Event{Seq: p.first + int64(i), Leaf: p.leaf, Bytes: p.entries[i].Bytes}, nil
 }
 
 func scanEvent(rows *sql.Rows) (Event, error) {

@@ -1,7 +1,10 @@
 package sqlstore
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -25,6 +28,18 @@ func (t *Tx) Append(records ...Record) error {
 
 // AppendBatch writes audit entries as one leaf.
 func (t *Tx) AppendBatch(records []Record) error {
+	return t.appendLeaf(records, func(act string, a *audit.Addition) error {
+		for i, r := range records {
+			if err := t.appendEntry(act, a, i, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// appendLeaf writes a leaf of audit entries, which keep keeps.
+func (t *Tx) appendLeaf(records []Record, keep func(act string, a *audit.Addition) error) error {
 	const act = "writing to the audit log"
 	if len(records) == 0 {
 		return nil
@@ -51,11 +66,8 @@ func (t *Tx) AppendBatch(records []Record) error {
 		return err
 	}
 	failpoint.Hit("audit.leaf.after")
-	for i, r := range records {
-		if err := t.appendEntry(act, a, i, r); err != nil {
-			return err
-		}
-		failpoint.Hit("audit.entry.after")
+	if err := keep(act, a); err != nil {
+		return err
 	}
 	for _, h := range a.Hashes {
 		if _, err := t.write(act, func() (int64, error) { return t.q.InsertHash(t.ctx, h.Index, h.Hash[:]) }); err != nil {
@@ -68,11 +80,7 @@ func (t *Tx) AppendBatch(records []Record) error {
 }
 
 func (t *Tx) appendEntry(act string, a *audit.Addition, i int, r Record) error {
-	e := r.Entry
-	principal := r.Principal
-	if principal == "" {
-		principal = e.Principal
-	}
+	e, principal := r.Entry, r.principal()
 	if _, err := t.write(act, func() (int64, error) {
 		return t.q.InsertEntry(t.ctx, db.InsertEntryParams{
 			Seq: e.Seq, Leaf: a.Leaf.Index, Pos: int64(i), ID: e.ID, At: millis(e.Time), Type: e.Type, Actor: e.Actor,
@@ -92,8 +100,11 @@ func (t *Tx) appendEntry(act string, a *audit.Addition, i int, r Record) error {
 			return err
 		}
 	}
+	failpoint.Hit("audit.entry.after")
 	return nil
 }
+
+func (r *Record) principal() string { return cmp.Or(r.Principal, r.Entry.Principal) }
 
 // Head returns the log's head and its signed checkpoint. Inside an Update both
 // are those of the last commit.
@@ -110,7 +121,7 @@ func (t *Tx) Hashes() tlog.HashReader { return hashReader{t.ctx, t.q} }
 // such entry, or when it is not committed yet.
 func (t *Tx) Proof(id string) (api.Proof, error) {
 	act := "proving audit entry " + id
-	at, err := read(t, act, func() (db.EventLeafRow, error) { return t.q.EventLeaf(t.ctx, id) })
+	seq, leaf, entries, err := t.leafOf(act, id)
 	if err != nil {
 		return api.Proof{}, err
 	}
@@ -118,34 +129,81 @@ func (t *Tx) Proof(id string) (api.Proof, error) {
 	if err != nil {
 		return api.Proof{}, err
 	}
-	if at.Idx >= head.Leaves {
+	if leaf.Index >= head.Leaves {
 		return api.Proof{}, fmt.Errorf("%s: %w: it is not committed yet", act, ErrNotFound)
-	}
-	entries, err := read(t, act, func() ([][]byte, error) { return t.q.LeafEntries(t.ctx, at.FirstSeq, at.FirstSeq+at.Count) })
-	if err != nil {
-		return api.Proof{}, err
 	}
 	root, err := audit.Root(head, t.Hashes())
 	if err != nil {
 		return api.Proof{}, fmt.Errorf("%s: %w", act, err)
 	}
-	leaf := audit.Leaf{Index: at.Idx, First: at.FirstSeq, Count: int(at.Count)}
-	p, err := audit.Prove(&audit.Checkpoint{Head: head, Root: root, Note: note}, leaf, entries, at.Seq, t.Hashes())
+	p, err := audit.Prove(&audit.Checkpoint{Head: head, Root: root, Note: note}, leaf, entries, seq, t.Hashes())
 	if err != nil {
 		return api.Proof{}, fmt.Errorf("%s: %w", act, err)
 	}
 	return *p, nil
 }
 
+// leafOf is where an entry is: its seq, and its leaf with the bytes of all of
+// the leaf's entries.
+func (t *Tx) leafOf(act, id string) (seq int64, leaf audit.Leaf, entries [][]byte, err error) {
+	at, err := read(t, act, func() (db.EventLeafRow, error) { return t.q.EventLeaf(t.ctx, id) })
+	if errors.Is(err, ErrNotFound) {
+		p, i, err := t.packOf(act, id)
+		if err != nil {
+			return 0, leaf, nil, err
+		}
+		for _, e := range p.entries {
+			entries = append(entries, e.Bytes)
+		}
+		return p.first + int64(i), p.leaf, entries, nil
+	}
+	if err != nil {
+		return 0, leaf, nil, err
+	}
+	entries, err = read(t, act, func() ([][]byte, error) { return t.q.LeafEntries(t.ctx, at.FirstSeq, at.FirstSeq+at.Count) })
+	return at.Seq, audit.Leaf{Index: at.Idx, First: at.FirstSeq, Count: int(at.Count)}, entries, err
+}
+
 // auditChunk is how many entries AuditRows reads at once.
 const auditChunk = 1000
 
 // AuditRows calls fn with every stored entry from a sequence number on, in
-// order: its leaf, the hash stored beside it, its bytes.
+// order: its leaf, the hash stored beside it, its bytes. Beside an entry of a
+// pack no hash is stored, and leafHash is zero.
 func (t *Tx) AuditRows(from int64, fn func(seq int64, leaf audit.Leaf, leafHash [32]byte, bytes []byte) error) error {
 	const act = "reading the audit log"
 	for {
-		rows, err := read(t, act, func() ([]db.AuditRowsRow, error) { return t.q.AuditRows(t.ctx, from, auditChunk) })
+		packs, err := t.packs(act, packQuery{after: from - 1, ascending: true, limit: 1})
+		if err != nil {
+			return err
+		}
+		end := int64(math.MaxInt64)
+		if len(packs) > 0 {
+			end = packs[0].first
+		}
+		if err := t.auditRows(act, from, end, fn); err != nil || len(packs) == 0 {
+			return err
+		}
+		for i, e := range packs[0].entries {
+			seq := packs[0].first + int64(i)
+			if seq < from {
+				continue
+			}
+			if err := fn(seq, packs[0].leaf, [32]byte{}, e.Bytes); err != nil {
+				return err
+			}
+		}
+		from = max(from, packs[0].first+int64(len(packs[0].entries)))
+	}
+}
+
+// auditRows is AuditRows for the entries from one sequence number on to before
+// another that are rows of their own.
+func (t *Tx) auditRows(act string, from, end int64, fn func(seq int64, leaf audit.Leaf, leafHash [32]byte, bytes []byte) error) error {
+	for {
+		rows, err := read(t, act, func() ([]db.AuditRowsRow, error) {
+			return t.q.AuditRows(t.ctx, from, end, auditChunk)
+		})
 		if err != nil {
 			return err
 		}

@@ -236,6 +236,12 @@ VALUES (@seq, @leaf, @pos, @id, @at, @type, @actor, @on_behalf_of, @principal, @
 -- name: InsertParty :execrows
 INSERT INTO parties (principal, seq) VALUES (@principal, @seq);
 
+-- name: InsertPack :execrows
+INSERT INTO packs (first_seq, leaf, count, since, until, body) VALUES (@first_seq, @leaf, @count, @since, @until, @body);
+
+-- name: InsertTerm :execrows
+INSERT INTO terms (term, first_seq) VALUES (@term, @first_seq);
+
 -- name: InsertHash :execrows
 INSERT INTO hashes (idx, hash) VALUES (@idx, @hash);
 
@@ -255,10 +261,13 @@ SELECT seq FROM entries ORDER BY seq DESC LIMIT 1;
 -- name: LastLeaf :one
 SELECT idx FROM leaves ORDER BY idx DESC LIMIT 1;
 
+-- name: LastPack :one
+SELECT first_seq, count FROM packs ORDER BY first_seq DESC LIMIT 1;
+
 -- name: AuditRows :many
 SELECT e.seq, l.idx, l.first_seq, l.count, e.hash, e.bytes
 FROM entries AS e JOIN leaves AS l ON l.idx = e.leaf
-WHERE e.seq >= CAST(@first_seq AS BIGINT) ORDER BY e.seq LIMIT CAST(@lim AS BIGINT);
+WHERE e.seq >= CAST(@first_seq AS BIGINT) AND e.seq < CAST(@end_seq AS BIGINT) ORDER BY e.seq LIMIT CAST(@lim AS BIGINT);
 
 -- name: EventLeaf :one
 SELECT e.seq, l.idx, l.first_seq, l.count FROM entries AS e JOIN leaves AS l ON l.idx = e.leaf WHERE e.id = @id;

@@ -169,6 +169,24 @@ CREATE TABLE parties (
   PRIMARY KEY (principal, seq)
 );
 
+-- Entries of high rate, a batch a row: see package pack. since and until are of
+-- the times that lead the IDs of its entries.
+CREATE TABLE packs (
+  first_seq BIGINT PRIMARY KEY,
+  leaf      BIGINT NOT NULL REFERENCES leaves (idx),
+  count     BIGINT NOT NULL,
+  since     BIGINT NOT NULL,
+  until     BIGINT NOT NULL,
+  body      BYTEA  NOT NULL
+);
+
+-- What the entries of a pack are found by.
+CREATE TABLE terms (
+  term      TEXT   NOT NULL,
+  first_seq BIGINT NOT NULL REFERENCES packs (first_seq),
+  PRIMARY KEY (term, first_seq)
+);
+
 -- The tree's stored hashes, under their tlog index.
 CREATE TABLE hashes (
   idx  BIGINT PRIMARY KEY,

@@ -39,6 +39,12 @@ func loadTree(ctx context.Context, q *db.Queries) (tree, error) {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fail(err)
 	}
+	switch last, err := q.LastPack(ctx); {
+	case err == nil:
+		seq = max(seq, last.FirstSeq+last.Count-1)
+	case !errors.Is(err, sql.ErrNoRows):
+		return fail(err)
+	}
 	leaves := int64(0)
 	switch idx, err := q.LastLeaf(ctx); {
 	case err == nil:

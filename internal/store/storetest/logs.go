@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
@@ -20,7 +21,7 @@ func (s *suite) randomSteps() {
 	rnd := rand.New(rand.NewPCG(7, 7))
 	written := int64(0)
 	for step := range 70 {
-		singles, batch, fail := rnd.IntN(4), rnd.IntN(6), rnd.IntN(4) == 0
+		singles, batch, packs, fail := rnd.IntN(4), rnd.IntN(6), rnd.IntN(3)*rnd.IntN(20), rnd.IntN(4) == 0
 		var records []sqlstore.Record
 		err := s.update(func(tx *sqlstore.Tx) error {
 			records = nil
@@ -34,8 +35,9 @@ func (s *suite) randomSteps() {
 			for i := range batch {
 				together = append(together, record(fmt.Sprint(step, "_b", i)))
 			}
-			records = append(records, together...)
-			if err := tx.AppendBatch(together); err != nil {
+			packed := led(packs, at(time.Duration(step)*time.Second))
+			records = append(append(records, together...), packed...)
+			if err := errors.Join(tx.AppendBatch(together), tx.AppendPack(packed)); err != nil {
 				return err
 			}
 			if fail {
@@ -79,6 +81,16 @@ func (s *suite) randomSteps() {
 	s.must(s.update(func(tx *sqlstore.Tx) error { return tx.Append(record("good")) }))
 }
 
+// led are n entries of high rate, with IDs that a time leads.
+func led(n int, at time.Time) []sqlstore.Record {
+	out := make([]sqlstore.Record, n)
+	for i := range out {
+		out[i] = record("")
+		out[i].Entry.ID, out[i].Entry.Type = credential.NewIDAt("evt", at.Add(time.Duration(i)*time.Millisecond)), audit.AccessAllowed
+	}
+	return out
+}
+
 // proofs proves every entry after every few appends.
 func (s *suite) proofs() {
 	s.begin()
@@ -86,6 +98,20 @@ func (s *suite) proofs() {
 	var ids []string
 	for step := range 12 {
 		s.must(s.update(func(tx *sqlstore.Tx) error {
+			if step%4 == 1 {
+				packed := led(8+rnd.IntN(20), at(time.Duration(rnd.IntN(3))*time.Second)) // of times that overlap
+				for _, r := range packed {
+					ids = append(ids, r.Entry.ID)
+				}
+				err := tx.AppendPack(packed)
+				if err == nil {
+					_, err = tx.Proof(packed[3].Entry.ID)
+				}
+				if !errors.Is(err, sqlstore.ErrNotFound) {
+					return fmt.Errorf("an entry that is not committed was proved: %w", err)
+				}
+				return nil
+			}
 			var batch []sqlstore.Record
 			for i := range 1 + rnd.IntN(9) {
 				batch = append(batch, record(fmt.Sprint(step, "_", i)))
@@ -117,8 +143,10 @@ func (s *suite) proofs() {
 					return fmt.Errorf("%s is proved to be where it is not", id)
 				}
 			}
-			_, err := tx.Proof("evt_unknown")
-			s.want(err, sqlstore.ErrNotFound)
+			for _, unknown := range []string{"evt_unknown", credential.NewIDAt("evt", at(time.Second))} {
+				_, err := tx.Proof(unknown)
+				s.want(err, sqlstore.ErrNotFound)
+			}
 			return nil
 		})
 	}
@@ -136,7 +164,8 @@ func (s *suite) events() {
 	for range 30 {
 		s.must(s.update(func(tx *sqlstore.Tx) error {
 			var some []sqlstore.Record
-			for range 6 {
+			how := rnd.IntN(3)
+			for range 6 + 6*how {
 				r := record(fmt.Sprint(len(all) + len(some)))
 				e := r.Entry
 				e.Time = at(time.Duration(len(all)) * time.Millisecond)
@@ -144,13 +173,23 @@ func (s *suite) events() {
 				e.Actor, e.OnBehalfOf = pick("user:ana", "user:bo", "agent:bot"), pick("", "", "user:ana")
 				r.Principal = pick("", "user:ana", "user:cy")
 				e.Request, e.Resource = pick("", "req_1", "req_2"), pick("", "orders")
+				if how == 2 {
+					e.ID = credential.NewIDAt("evt", e.Time)
+					e.Details = map[string]any{"id": "evt_" + fmt.Sprint(rnd.IntN(len(all)+1))} // of others
+					if len(all) > 0 {
+						e.Details["id"] = all[rnd.IntN(len(all))].Entry.ID
+					}
+				}
 				some = append(some, r)
 			}
 			all = append(all, some...)
-			if rnd.IntN(2) == 0 {
+			switch how {
+			case 0:
 				return tx.Append(some...)
+			case 1:
+				return tx.AppendBatch(some)
 			}
-			return tx.AppendBatch(some)
+			return tx.AppendPack(some)
 		}))
 	}
 	found := 0
@@ -160,10 +199,10 @@ func (s *suite) events() {
 			Type: pick("", "", audit.AccessAllowed), Ascending: rnd.IntN(2) == 0, Limit: rnd.IntN(20),
 		}
 		if rnd.IntN(2) == 0 {
-			f.After = rnd.Int64N(200)
+			f.After = rnd.Int64N(int64(len(all)) + 20)
 		}
 		if rnd.IntN(2) == 0 {
-			f.Before = 1 + rnd.Int64N(200)
+			f.Before = 1 + rnd.Int64N(int64(len(all))+20)
 		}
 		var want []int64
 		for _, r := range all {
@@ -209,12 +248,34 @@ func (s *suite) events() {
 	s.view(func(tx *sqlstore.Tx) error {
 		_, err := tx.Event("evt_unknown")
 		s.want(err, sqlstore.ErrNotFound)
-		e, err := tx.Event("evt_100")
-		if err == nil && e.Seq != 101 {
-			err = fmt.Errorf("evt_100 is %d", e.Seq)
+		for i, r := range all {
+			e, err := tx.Event(r.Entry.ID)
+			if err != nil {
+				return err
+			}
+			if e.Seq != int64(i+1) {
+				return fmt.Errorf("%s is %d, not %d", r.Entry.ID, e.Seq, i+1)
+			}
 		}
-		return err
+		return tx.VerifyBeside()
 	})
+	// From the middle of a batch on, whatever it is kept as.
+	for _, from := range []int64{1, 2, int64(len(all) / 3), int64(len(all)) / 2, int64(len(all)), int64(len(all)) + 1} {
+		next := from
+		s.view(func(tx *sqlstore.Tx) error {
+			return tx.AuditRows(from, func(seq int64, _ audit.Leaf, _ [32]byte, bytes []byte) error {
+				e, err := audit.DecodeEntry(bytes)
+				if err == nil && (seq != next || e.ID != all[seq-1].Entry.ID) {
+					err = fmt.Errorf("from %d on: entry %d is %s", from, seq, e.ID)
+				}
+				next++
+				return err
+			})
+		})
+		if next != int64(len(all))+1 {
+			s.Errorf("from %d on there are entries up to %d", from, next-1)
+		}
+	}
 }
 
 // verifyNotices shows that this suite's own check is not blind: an earlier

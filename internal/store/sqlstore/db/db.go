@@ -123,11 +123,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.insertLoginStmt, err = db.PrepareContext(ctx, insertLogin); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertLogin: %w", err)
 	}
+	if q.insertPackStmt, err = db.PrepareContext(ctx, insertPack); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertPack: %w", err)
+	}
 	if q.insertPartyStmt, err = db.PrepareContext(ctx, insertParty); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertParty: %w", err)
 	}
 	if q.insertRequestStmt, err = db.PrepareContext(ctx, insertRequest); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertRequest: %w", err)
+	}
+	if q.insertTermStmt, err = db.PrepareContext(ctx, insertTerm); err != nil {
+		return nil, fmt.Errorf("error preparing query InsertTerm: %w", err)
 	}
 	if q.insertTextStmt, err = db.PrepareContext(ctx, insertText); err != nil {
 		return nil, fmt.Errorf("error preparing query InsertText: %w", err)
@@ -155,6 +161,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.lastLeafStmt, err = db.PrepareContext(ctx, lastLeaf); err != nil {
 		return nil, fmt.Errorf("error preparing query LastLeaf: %w", err)
+	}
+	if q.lastPackStmt, err = db.PrepareContext(ctx, lastPack); err != nil {
+		return nil, fmt.Errorf("error preparing query LastPack: %w", err)
 	}
 	if q.leafEntriesStmt, err = db.PrepareContext(ctx, leafEntries); err != nil {
 		return nil, fmt.Errorf("error preparing query LeafEntries: %w", err)
@@ -419,6 +428,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing insertLoginStmt: %w", cerr)
 		}
 	}
+	if q.insertPackStmt != nil {
+		if cerr := q.insertPackStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertPackStmt: %w", cerr)
+		}
+	}
 	if q.insertPartyStmt != nil {
 		if cerr := q.insertPartyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertPartyStmt: %w", cerr)
@@ -427,6 +441,11 @@ func (q *Queries) Close() error {
 	if q.insertRequestStmt != nil {
 		if cerr := q.insertRequestStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing insertRequestStmt: %w", cerr)
+		}
+	}
+	if q.insertTermStmt != nil {
+		if cerr := q.insertTermStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing insertTermStmt: %w", cerr)
 		}
 	}
 	if q.insertTextStmt != nil {
@@ -472,6 +491,11 @@ func (q *Queries) Close() error {
 	if q.lastLeafStmt != nil {
 		if cerr := q.lastLeafStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing lastLeafStmt: %w", cerr)
+		}
+	}
+	if q.lastPackStmt != nil {
+		if cerr := q.lastPackStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing lastPackStmt: %w", cerr)
 		}
 	}
 	if q.leafEntriesStmt != nil {
@@ -701,8 +725,10 @@ type Queries struct {
 	insertJobStmt           *sql.Stmt
 	insertLeafStmt          *sql.Stmt
 	insertLoginStmt         *sql.Stmt
+	insertPackStmt          *sql.Stmt
 	insertPartyStmt         *sql.Stmt
 	insertRequestStmt       *sql.Stmt
+	insertTermStmt          *sql.Stmt
 	insertTextStmt          *sql.Stmt
 	insertTokenStmt         *sql.Stmt
 	insertVerifierStmt      *sql.Stmt
@@ -712,6 +738,7 @@ type Queries struct {
 	lastCatalogWithStmt     *sql.Stmt
 	lastEntryStmt           *sql.Stmt
 	lastLeafStmt            *sql.Stmt
+	lastPackStmt            *sql.Stmt
 	leafEntriesStmt         *sql.Stmt
 	liveCredentialsStmt     *sql.Stmt
 	loginsStmt              *sql.Stmt
@@ -782,8 +809,10 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		insertJobStmt:           q.insertJobStmt,
 		insertLeafStmt:          q.insertLeafStmt,
 		insertLoginStmt:         q.insertLoginStmt,
+		insertPackStmt:          q.insertPackStmt,
 		insertPartyStmt:         q.insertPartyStmt,
 		insertRequestStmt:       q.insertRequestStmt,
+		insertTermStmt:          q.insertTermStmt,
 		insertTextStmt:          q.insertTextStmt,
 		insertTokenStmt:         q.insertTokenStmt,
 		insertVerifierStmt:      q.insertVerifierStmt,
@@ -793,6 +822,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		lastCatalogWithStmt:     q.lastCatalogWithStmt,
 		lastEntryStmt:           q.lastEntryStmt,
 		lastLeafStmt:            q.lastLeafStmt,
+		lastPackStmt:            q.lastPackStmt,
 		leafEntriesStmt:         q.leafEntriesStmt,
 		liveCredentialsStmt:     q.liveCredentialsStmt,
 		loginsStmt:              q.loginsStmt,

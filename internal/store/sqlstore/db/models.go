@@ -114,6 +114,15 @@ type Mark struct {
 	Up   int64
 }
 
+type Pack struct {
+	FirstSeq int64
+	Leaf     int64
+	Count    int64
+	Since    int64
+	Until    int64
+	Body     []byte
+}
+
 type Party struct {
 	Principal string
 	Seq       int64
@@ -153,6 +162,11 @@ type Request struct {
 type Setting struct {
 	Name  string
 	Value string
+}
+
+type Term struct {
+	Term     string
+	FirstSeq int64
 }
 
 type Text struct {

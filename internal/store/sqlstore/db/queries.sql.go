@@ -78,7 +78,7 @@ func (q *Queries) AnyExtensionPending(ctx context.Context) ([]*string, error) {
 const auditRows = `-- name: AuditRows :many
 SELECT e.seq, l.idx, l.first_seq, l.count, e.hash, e.bytes
 FROM entries AS e JOIN leaves AS l ON l.idx = e.leaf
-WHERE e.seq >= CAST($1 AS BIGINT) ORDER BY e.seq LIMIT CAST($2 AS BIGINT)
+WHERE e.seq >= CAST($1 AS BIGINT) AND e.seq < CAST($2 AS BIGINT) ORDER BY e.seq LIMIT CAST($3 AS BIGINT)
 `
 
 type AuditRowsRow struct {
@@ -90,8 +90,8 @@ type AuditRowsRow struct {
 	Bytes    []byte
 }
 
-func (q *Queries) AuditRows(ctx context.Context, firstSeq int64, lim int64) ([]AuditRowsRow, error) {
-	rows, err := q.query(ctx, q.auditRowsStmt, auditRows, firstSeq, lim)
+func (q *Queries) AuditRows(ctx context.Context, firstSeq int64, endSeq int64, lim int64) ([]AuditRowsRow, error) {
+	rows, err := q.query(ctx, q.auditRowsStmt, auditRows, firstSeq, endSeq, lim)
 	if err != nil {
 		return nil, err
 	}
@@ -724,6 +724,34 @@ func (q *Queries) InsertLogin(ctx context.Context, arg InsertLoginParams) (int64
 	return result.RowsAffected()
 }
 
+const insertPack = `-- name: InsertPack :execrows
+INSERT INTO packs (first_seq, leaf, count, since, until, body) VALUES ($1, $2, $3, $4, $5, $6)
+`
+
+type InsertPackParams struct {
+	FirstSeq int64
+	Leaf     int64
+	Count    int64
+	Since    int64
+	Until    int64
+	Body     []byte
+}
+
+func (q *Queries) InsertPack(ctx context.Context, arg InsertPackParams) (int64, error) {
+	result, err := q.exec(ctx, q.insertPackStmt, insertPack,
+		arg.FirstSeq,
+		arg.Leaf,
+		arg.Count,
+		arg.Since,
+		arg.Until,
+		arg.Body,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const insertParty = `-- name: InsertParty :execrows
 INSERT INTO parties (principal, seq) VALUES ($1, $2)
 `
@@ -782,6 +810,18 @@ func (q *Queries) InsertRequest(ctx context.Context, arg InsertRequestParams) (i
 		arg.Kind,
 		arg.Scope,
 	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const insertTerm = `-- name: InsertTerm :execrows
+INSERT INTO terms (term, first_seq) VALUES ($1, $2)
+`
+
+func (q *Queries) InsertTerm(ctx context.Context, term string, firstSeq int64) (int64, error) {
+	result, err := q.exec(ctx, q.insertTermStmt, insertTerm, term, firstSeq)
 	if err != nil {
 		return 0, err
 	}
@@ -951,6 +991,22 @@ func (q *Queries) LastLeaf(ctx context.Context) (int64, error) {
 	var idx int64
 	err := row.Scan(&idx)
 	return idx, err
+}
+
+const lastPack = `-- name: LastPack :one
+SELECT first_seq, count FROM packs ORDER BY first_seq DESC LIMIT 1
+`
+
+type LastPackRow struct {
+	FirstSeq int64
+	Count    int64
+}
+
+func (q *Queries) LastPack(ctx context.Context) (LastPackRow, error) {
+	row := q.queryRow(ctx, q.lastPackStmt, lastPack)
+	var i LastPackRow
+	err := row.Scan(&i.FirstSeq, &i.Count)
+	return i, err
 }
 
 const leafEntries = `-- name: LeafEntries :many
