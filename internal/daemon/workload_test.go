@@ -335,8 +335,8 @@ func TestExamplesOfJobs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var any map[string]any
-		if err := yaml.Unmarshal(text, &any); err != nil || len(any) == 0 {
+		var written map[string]any
+		if err := yaml.Unmarshal(text, &written); err != nil || len(written) == 0 {
 			t.Errorf("%s: %v", job, err)
 		}
 		for _, want := range []string{"https://daypass.example.com", "DAYPASS_WORKLOAD", "daypass request ", "daypass exec ", "daypass revoke ", "daypass logout"} {

@@ -24,8 +24,13 @@ const (
 // whoever sends some is told so, and not let in by mistake.
 func (s *server) exchange(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Cache-Control"], w.Header()["Pragma"] = noStore, noCache
-	if len(r.Header["Authorization"]) > 0 {
-		w.Header().Set("WWW-Authenticate", `Basic realm="daypass"`) // RFC 6749 section 5.2 wants one
+	if sent := r.Header["Authorization"]; len(sent) > 0 {
+		// RFC 6749 section 5.2 wants the scheme that the client used.
+		scheme := "Basic"
+		if used, _, _ := strings.Cut(sent[0], " "); strings.EqualFold(used, "Bearer") {
+			scheme = "Bearer"
+		}
+		w.Header().Set("WWW-Authenticate", scheme+` realm="daypass"`)
 		refuse(w, http.StatusUnauthorized, "invalid_client", "send no client authentication: the subject token is the proof")
 		return
 	}

@@ -97,10 +97,17 @@ func TestExchangeRefusals(t *testing.T) {
 	f, h := newFace(t)
 	res, got := do(t, h, form("/oauth/token", exchangeForm())) // with an API token
 	wantError(t, res, got, 401, "invalid_client")
-	if res.Header.Get("WWW-Authenticate") == "" {
-		t.Error("a 401 without a challenge")
+	if got := res.Header.Get("WWW-Authenticate"); got != `Bearer realm="daypass"` {
+		t.Errorf("the challenge is %q", got)
 	}
-	r := anonymous("/oauth/token", exchangeForm())
+	r := form("/oauth/token", exchangeForm())
+	r.SetBasicAuth("ci", "secret")
+	res, got = do(t, h, r)
+	wantError(t, res, got, 401, "invalid_client")
+	if got := res.Header.Get("WWW-Authenticate"); got != `Basic realm="daypass"` {
+		t.Errorf("the challenge is %q", got)
+	}
+	r = anonymous("/oauth/token", exchangeForm())
 	r.Header.Set("Content-Type", "application/json")
 	res, got = do(t, h, r)
 	wantError(t, res, got, 400, "invalid_request")

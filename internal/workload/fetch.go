@@ -53,7 +53,7 @@ func newFetched(j config.JWKS, log *slog.Logger) (*fetched, error) {
 		Timeout: fetchTime,
 		Transport: &http.Transport{
 			Proxy:                  nil, // a proxy would resolve the name anew, unchecked
-			DialContext:            dial.New(u.Host, u.Hostname()).DialContext,
+			DialContext:            dial.New(u.Host).DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    fetchTime,
 			ForceAttemptHTTP2:      true,
