@@ -28,6 +28,7 @@ const orders = `resources:
     roles:
       read: {actions: [select], tables: [public.orders]}
       write: {actions: [insert, select], tables: [public.orders]}
+      some: {actions: [select], tables: [public.orders], max_rows: 150}
 policy:
   rules:
     - {name: all, when: 'resource.id == "orders-db"', approve: auto, max_duration: 1h, max_total: 2h}
@@ -241,5 +242,62 @@ func TestPolicyWeighsWhatADatabaseGivesEverybody(t *testing.T) {
 	r := g.call("user:ana", "POST", "/v1/requests", ask).is(403)
 	if !strings.Contains(string(r.body), "not_requestable") {
 		t.Errorf("%s", r.body)
+	}
+}
+
+// What a grant may read is not more because Daypass was started again. After a
+// crash nobody knows how much was read, and that is nothing more.
+//
+// Invariant: A20, A29
+func TestLimitsOutliveARestart(t *testing.T) {
+	g := guard(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	defer cancel()
+	r := g.granted("user:ana", "orders-db", "some", 30*time.Minute)
+	token := g.token("user:ana", r)
+	read := func(rows string) string {
+		t.Helper()
+		c := *g.call("user:ana", "GET", "/v1/requests/"+r.ID, nil).is(200).request().Grant.Connect
+		out, err := g.psql(ctx, c, token, "select id from orders where id <= "+rows)
+		if err == nil {
+			return fmt.Sprint(strings.Count(out, "\n"))
+		}
+		return out
+	}
+	if got := read("100"); got != "100" {
+		t.Fatal(got)
+	}
+	if code := g.term(); code != 0 {
+		t.Fatal(code)
+	}
+	g.start()
+	if got := read("40"); got != "40" {
+		t.Error(got)
+	}
+	if got := read("11"); !strings.Contains(got, "FATAL:  54000: the result is cut off: its grant allows 150 rows") {
+		t.Error(got)
+	}
+	time.Sleep(200 * time.Millisecond) // the record's last batch
+	g.kill()                           // nobody was reading
+	g.start()
+	if got := read("1"); got != "1" {
+		t.Error(got)
+	}
+	c := *g.call("user:ana", "GET", "/v1/requests/"+r.ID, nil).is(200).request().Grant.Connect
+	began := make(chan struct{})
+	go func() {
+		defer close(began)
+		_, _ = g.psql(ctx, c, token, "select id from orders, pg_sleep(3) where id = 1")
+	}()
+	for until := time.Now().Add(patience); g.backends(r.Grant.ID) != "1"; {
+		if time.Now().After(until) {
+			t.Fatal("it does not run")
+		}
+	}
+	g.kill() // somebody is
+	<-began
+	g.start()
+	if got := read("1"); !strings.Contains(got, "FATAL:  the Daypass grant "+r.Grant.ID+" has a limit, and Daypass stopped without a record of how much its sessions had read") || !strings.Contains(got, "Ask again: ") {
+		t.Error(got)
 	}
 }

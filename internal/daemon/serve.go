@@ -125,7 +125,7 @@ func (d *Daemon) serveGate(k resource.Kind, l net.Listener) error {
 		Guard: d.guard, Catalog: d.broker.CatalogInForce, Incarnation: d.broker.Incarnation, Assertion: d.broker.Assertion,
 		Cookie: d.broker.Cookie, Logout: d.broker.Logout, PublicURL: d.cfg.PublicURL, Site: d.site(k.Name(), l.Addr()), Log: d.log, Now: d.clock.Now,
 		Limits: roomFor(descriptors()).gate, Connector: d.connectors[k.Name()], Held: d.broker.Held, Verifiers: d.broker.Verifiers,
-		Grant: d.grant, Found: d.found,
+		Grant: d.grant, Found: d.found, Spent: d.broker.Spent,
 	}
 	switch settings := d.gateTLS(k.Name()); {
 	case settings.Enabled():

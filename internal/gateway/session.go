@@ -198,7 +198,12 @@ func (s *Session) Note(ctx context.Context, outcome string, st audit.Statement, 
 
 // Started records that s turned out to be long-lived, once. When that cannot
 // be recorded the session is cut.
-func (s *Session) Started(ctx context.Context) error {
+func (s *Session) Started(ctx context.Context) error { return s.begin(ctx, false) }
+
+// StartedDurably is Started, and returns once the entry is committed.
+func (s *Session) StartedDurably(ctx context.Context) error { return s.begin(ctx, true) }
+
+func (s *Session) begin(ctx context.Context, durable bool) error {
 	s.words.Lock()
 	defer s.words.Unlock()
 	s.mu.Lock()
@@ -211,7 +216,7 @@ func (s *Session) Started(ctx context.Context) error {
 	failpoint.Hit("gateway.session.started")
 	e := s.entry("session.started", audit.Allowed)
 	e.Details = withDoing(s.attempt)
-	if err := s.guard.rec.Record(ctx, &e, s.Grant.Principal, s.guard.strict); err != nil {
+	if err := s.guard.rec.Record(ctx, &e, s.Grant.Principal, durable || s.guard.strict); err != nil {
 		s.end(WhyNotRecorded)
 		return err
 	}

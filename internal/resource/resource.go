@@ -135,6 +135,10 @@ type Deps struct {
 	Grant func(id string) *live.Grant
 	// Found is what Inspect found when the request of a grant was submitted.
 	Found func(ctx context.Context, request string) (json.RawMessage, error)
+	// Spent is what the record has of the reading of a request's grant, by the
+	// processes before this one; it is asked before the grant has a session here.
+	// nil: nothing was read before.
+	Spent func(ctx context.Context, request string) (gateway.Spent, error)
 	// Held is the newest grant of principal on resource that gives access now;
 	// nil when there is none.
 	Held func(principal, resource string) *live.Grant

@@ -1,12 +1,15 @@
 package pgkind
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/daypass/daypass/internal/gateway"
 	"github.com/daypass/daypass/internal/live"
+	"github.com/daypass/daypass/internal/resource/postgres/wire"
 )
 
 // budget is what the sessions of one grant may still read, all together: who
@@ -18,6 +21,33 @@ type budget struct {
 
 	rows, bytes atomic.Int64
 	sessions    int // guarded by budgets.mu
+
+	filling sync.Mutex
+	filled  bool // what was read before this process is in it
+	unknown bool // how much that was is on no record
+}
+
+// fill counts, once, what the processes before this one let the grant read. The
+// error is a *wire.Error when that is not known: nothing more may be read then.
+func (b *budget) fill(ctx context.Context, spent func(context.Context, string) (gateway.Spent, error)) error {
+	if b == nil || spent == nil {
+		return nil
+	}
+	b.filling.Lock()
+	defer b.filling.Unlock()
+	if !b.filled {
+		before, err := spent(ctx, b.grant.Request)
+		if err != nil {
+			return err
+		}
+		b.rows.Add(before.Rows)
+		b.bytes.Add(before.Bytes)
+		b.filled, b.unknown = true, before.Unknown
+	}
+	if b.unknown {
+		return fatal(wire.CodeLimit, "the Daypass grant "+b.grant.ID+" has a limit, and Daypass stopped without a record of how much its sessions had read", "")
+	}
+	return nil
 }
 
 // spend takes rows, which have n bytes, and says what is used up when they are
@@ -38,7 +68,8 @@ func (b *budget) spend(rows, n int64) (over string) {
 	return ""
 }
 
-// budgets are those of the grants that live. They last as long as the process.
+// budgets are those of the grants that live. They last as long as the process,
+// and begin with what is on record of the processes before it.
 type budgets struct {
 	mu  sync.Mutex
 	all map[string]*budget

@@ -67,6 +67,7 @@ type deskOptions struct {
 	panics uint64   // that there will be
 	world  *world   // in place of a new one
 	user   string   // the login of world
+	spent  func(context.Context, string) (gateway.Spent, error)
 }
 
 func newDesk(t *testing.T, o deskOptions) *desk {
@@ -113,7 +114,7 @@ resources:
 			defer d.mu.Unlock()
 			return d.verifiers[grant], nil
 		},
-		PublicURL: "https://daypass.example", Limits: o.limits, Now: d.world.now,
+		Spent: o.spent, PublicURL: "https://daypass.example", Limits: o.limits, Now: d.world.now,
 		Log: slog.New(slog.NewTextHandler(io.MultiWriter(testWriter{t}, &d.log), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -249,13 +249,34 @@ func (v *visit) connect(n named, guarded *gateway.Session) (*session, error) {
 	return s, nil
 }
 
+// begins puts the session on record. One that counts what it reads is on disk
+// before it reads anything, so that its end is missed where there is none.
+func (s *session) begins(ctx context.Context) error {
+	started := s.guard.Started
+	if s.budget != nil {
+		if err := s.budget.fill(ctx, s.g.deps.Spent); err != nil {
+			if e, ok := errors.AsType[*wire.Error](err); ok {
+				e.Hint = s.g.askAgain(s.resource, s.grant)
+				return e
+			}
+			s.g.log.Error("postgres gateway: what a grant has read could not be added up", "grant", s.grant.ID, "err", err)
+			return unavailable()
+		}
+		started = s.guard.StartedDurably
+	}
+	if started(ctx) != nil {
+		return unavailable()
+	}
+	return nil
+}
+
 // reach connects s to the database and tells the client that it may begin.
 func (s *session) reach(v *visit) error {
 	ctx, cancel := context.WithDeadline(s.guard.Context(), v.until.Add(s.g.limits.HeaderTimeout))
 	defer cancel()
 	_ = v.raw.SetDeadline(time.Time{})
-	if err := s.guard.Started(ctx); err != nil {
-		return s.why(unavailable())
+	if err := s.begins(ctx); err != nil {
+		return s.why(err)
 	}
 	found, err := s.g.deps.Found(ctx, s.grant.Request)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/audit"
+	"github.com/daypass/daypass/internal/gateway"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -326,6 +327,67 @@ func TestBudgets(t *testing.T) {
 	b := d.pass(`{"actions":["select"],"max_bytes":20000,"tables":["public.orders"]}`, time.Hour)
 	if got := answer(d.connect(b), "select repeat('x', 30000)"); got != "54000" {
 		t.Errorf("bytes: %s", got)
+	}
+}
+
+// A grant has no more to read because Daypass was started again, and nothing where
+// it is not known how much that is.
+//
+// Invariant: A20, A29
+func TestBudgetsGoOnWhereTheyWere(t *testing.T) {
+	asked := map[string]int{}
+	var mu sync.Mutex
+	var before gateway.Spent
+	var down error
+	d := newDesk(t, deskOptions{plain: true, spent: func(_ context.Context, request string) (gateway.Spent, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[request]++
+		return before, down
+	}})
+	limited := func() pass {
+		return d.pass(`{"actions":["select"],"max_bytes":1000000,"max_rows":1500,"tables":["public.orders"]}`, time.Hour)
+	}
+	before = gateway.Spent{Rows: 1495, Bytes: 9}
+	p := limited()
+	c := d.connect(p)
+	expect(t, c, map[string]string{"select id from orders where id <= 5": "1"})
+	d.connect(p) // asked once
+	expect(t, d.connect(p), map[string]string{"select id from orders where id = 1": "54000"})
+	if n := asked["req_"+p.id[4:]]; n != 1 {
+		t.Errorf("the record was asked %d times", n)
+	}
+	before = gateway.Spent{Rows: 1, Bytes: 999_999}
+	expect(t, d.connect(limited()), map[string]string{"select id from orders where id = 1": "54000"})
+	refused := func(p pass, code, want string) {
+		t.Helper()
+		_, err := d.try(d.dsn(p.id, p.token))
+		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != code || !strings.Contains(e.Message, want) {
+			t.Errorf("%v", err)
+		}
+	}
+	before = gateway.Spent{Unknown: true}
+	p = limited()
+	refused(p, "54000", "has a limit, and Daypass stopped without a record of how much its sessions had read")
+	before = gateway.Spent{}
+	refused(p, "54000", "has a limit")
+	p, down = limited(), errDisk
+	refused(p, "57P03", "cannot decide or record this now")
+	down = nil
+	expect(t, d.connect(p), map[string]string{"select id from orders where id = 1": "1"})
+	// Who has no limit is asked nothing, and its start waits for no disk.
+	before = gateway.Spent{Unknown: true}
+	expect(t, d.connect(d.pass(readOrders, time.Hour)), map[string]string{"select count(*) from orders": "1000"})
+	d.rec.mu.Lock()
+	defer d.rec.mu.Unlock()
+	durable := map[string]int{}
+	for i, e := range d.rec.entries {
+		if e.Type == audit.SessionStarted {
+			durable[fmt.Sprint(d.rec.durable[i])]++
+		}
+	}
+	if durable["true"] < 4 || durable["false"] != 1 {
+		t.Errorf("beginnings that are on disk before anything is read: %v", durable)
 	}
 }
 
