@@ -265,12 +265,8 @@ type Session struct {
 	Statements int64 `json:"statements"`
 	Rows       int64 `json:"rows"`  // that went either way
 	Bytes      int64 `json:"bytes"` // of these
-}
 
-// SessionDetail is one live connection with its last statements.
-type SessionDetail struct {
-	Session
-	Recent []SessionStatement `json:"recent"` // at most 20, the oldest first
+	Recent []SessionStatement `json:"recent,omitempty"` // the last 20, the oldest first; only where one session is asked for
 }
 
 // SessionStatement is one statement of a session that is over.

@@ -74,6 +74,11 @@ func (c *Client) Sessions(ctx context.Context, p Page) (*api.List[api.Session], 
 	return list[api.Session](ctx, c, p.query(), "v1", "sessions")
 }
 
+// Session returns one live connection with its last statements.
+func (c *Client) Session(ctx context.Context, id string) (*api.Session, error) {
+	return get[api.Session](ctx, c, "v1", "sessions", id)
+}
+
 // EndSession cuts one live connection. Its grant goes on.
 func (c *Client) EndSession(ctx context.Context, id string) error {
 	return c.remove(ctx, "v1", "sessions", id)

@@ -25,6 +25,7 @@ import (
 // Sessions are the live connections of all gateways.
 type Sessions interface {
 	Sessions() []api.Session
+	Watch(id string) (api.Session, bool)
 	Kill(id string) bool
 }
 

@@ -80,6 +80,13 @@ func (w who) sees(r *access.Request) bool {
 	return w.self(r) || w.ownsRequester(r) || w.auditor() || w.owns(r.Content.Resource) || w.told(r) || w.candidate(r)
 }
 
+// watches reports whether the caller may look at what is done under the
+// request's grant, and not only know of it: the grantee, their owner, the
+// resource's owners, auditors, admins. Approvers have no business in a database.
+func (w who) watches(r *access.Request) bool {
+	return w.self(r) || w.ownsRequester(r) || w.auditor() || w.owns(r.Content.Resource)
+}
+
 // mayCancel: the requester, their owner, an admin.
 func (w who) mayCancel(r *access.Request) bool {
 	return w.self(r) || w.ownsRequester(r) || w.admin()

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/daypass/daypass/api"
@@ -80,7 +81,8 @@ func (b *Broker) RotateKeys(ctx context.Context, c identity.Caller) (api.Keys, e
 // JWKS returns the public keys that verify Daypass's JWTs.
 func (b *Broker) JWKS() ([]byte, error) { return b.cfg.Keys.JWKS(b.now()) }
 
-// Sessions lists the live connections that the caller may see.
+// Sessions lists the live connections that the caller may see, and to those who
+// may watch also what each does.
 func (b *Broker) Sessions(ctx context.Context, c identity.Caller) ([]api.Session, error) {
 	out := []api.Session{}
 	if b.sessions == nil {
@@ -90,13 +92,38 @@ func (b *Broker) Sessions(ctx context.Context, c identity.Caller) ([]api.Session
 		w := b.who(c).in(tx)
 		for _, s := range b.sessions.Sessions() {
 			r, err := tx.Request(s.Request)
-			if err == nil && w.sees(r) {
-				out = append(out, s)
+			if err != nil || !w.sees(r) {
+				continue
 			}
+			if !w.watches(r) {
+				s.Doing = ""
+			}
+			out = append(out, s)
 		}
 		return nil
 	})
 	return out, err
+}
+
+// Session shows one live connection with its last statements, to those who may
+// watch; to all others there is none.
+func (b *Broker) Session(ctx context.Context, c identity.Caller, id string) (api.Session, error) {
+	var out api.Session
+	if b.sessions == nil {
+		return out, notFound("The session")
+	}
+	return out, b.view(ctx, func(tx *sqlstore.Tx) error {
+		s, ok := b.sessions.Watch(id)
+		if !ok {
+			return notFound("The session")
+		}
+		r, err := tx.Request(s.Request)
+		if errors.Is(err, sqlstore.ErrNotFound) || err == nil && !b.who(c).in(tx).watches(r) {
+			return notFound("The session")
+		}
+		out = s
+		return err
+	})
 }
 
 // KillSession ends one live connection; its grant goes on. Who may revoke the

@@ -297,6 +297,21 @@ func (f *fakeAPI) listSessions(w http.ResponseWriter, r *http.Request, _ caller)
 	listOf(w, r, f.sessions)
 }
 
+// getSession shows a session that runs a statement whenever somebody looks, and
+// ends with the fifth.
+func (f *fakeAPI) getSession(w http.ResponseWriter, r *http.Request, _ caller) {
+	i := slices.IndexFunc(f.sessions, func(s api.Session) bool { return s.ID == r.PathValue("id") })
+	if i < 0 || f.sessions[i].Statements >= 5 {
+		problem(w, 404, "not_found", "The session does not exist.")
+		return
+	}
+	s := &f.sessions[i]
+	n := s.Statements + 1
+	s.Statements, s.Rows, s.Bytes = n, 3*n, 99*n
+	s.Recent = append(s.Recent, api.SessionStatement{N: n, At: in(0), SQL: "select * from orders where id = " + strconv.FormatInt(n, 10) + hostile, SQLLength: 40, Rows: 3, Bytes: 99, DurationMS: 1.25, SQLState: []string{"", "42501"}[n%2]})
+	reply(w, 200, s)
+}
+
 func (f *fakeAPI) killSession(w http.ResponseWriter, r *http.Request, _ caller) {
 	f.sessions = slices.DeleteFunc(f.sessions, func(s api.Session) bool { return s.ID == r.PathValue("id") })
 	w.WriteHeader(http.StatusAccepted)

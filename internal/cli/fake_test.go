@@ -67,6 +67,7 @@ func newFake(t testing.TB) *fakeAPI {
 		"POST /v1/grants/{id}/extend":      f.extend,
 		"POST /v1/revocations":             f.revokeAll,
 		"GET /v1/sessions":                 f.listSessions,
+		"GET /v1/sessions/{id}":            f.getSession,
 		"DELETE /v1/sessions/{id}":         f.killSession,
 		"GET /v1/tokens":                   f.listTokens,
 		"POST /v1/tokens":                  f.createToken,

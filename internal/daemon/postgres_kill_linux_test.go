@@ -211,3 +211,42 @@ func TestBoundedSaysWhatItMayHaveLostWhenKilled(t *testing.T) {
 	}
 	t.Logf("%d rows were written in %d lives, %d entries are lost, all within possible gaps", len(rows), rounds, lost)
 }
+
+// Those whose business it is see what runs through the gateway, statement by
+// statement; to others there is nothing.
+func TestWatchingADatabaseSession(t *testing.T) {
+	g := guard(t)
+	r := g.granted("user:ana", "orders-db", "read", time.Hour)
+	token := g.token("user:ana", r)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	config, err := pgx.ParseConfig(g.call("user:ana", "GET", "/v1/requests/"+r.ID, nil).is(200).request().Grant.Connect.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Password = token
+	c, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(ctx) }()
+	for _, sql := range []string{"select * from orders where id <= 3", "listen x", "select * from customers"} {
+		_, _ = c.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol)
+	}
+	list := decode[api.List[api.Session]](g.call("user:cy", "GET", "/v1/sessions", nil).is(200))
+	if len(list.Items) != 1 || list.Items[0].Statements != 3 || list.Items[0].Rows != 3 {
+		t.Fatalf("%+v", list.Items)
+	}
+	path := "/v1/sessions/" + list.Items[0].ID
+	for _, who := range []string{"user:ana", "user:cy", "user:bo", "user:ada"} { // the grantee, an owner, an auditor, an admin
+		s := decode[api.Session](g.call(who, "GET", path, nil).is(200))
+		if len(s.Recent) != 3 || s.Recent[0].SQL != "select * from orders where id <= 3" || s.Recent[0].Rows != 3 || s.Recent[0].DurationMS <= 0 || !s.Recent[1].Refused || s.Recent[2].SQLState != "42501" {
+			t.Errorf("%s: %+v", who, s)
+		}
+	}
+	for _, who := range []string{"user:dan", "user:eve"} {
+		g.call(who, "GET", path, nil).is(404)
+	}
+	_ = c.Close(ctx)
+	soon(t, "the session is over", func() bool { return g.call("user:ana", "GET", path, nil).status == 404 })
+}

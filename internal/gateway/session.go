@@ -322,12 +322,14 @@ func (g *Guard) Session(id string) (*Session, bool) {
 }
 
 // Watch returns what a running session does, with its last statements.
-func (g *Guard) Watch(id string) (api.SessionDetail, bool) {
+func (g *Guard) Watch(id string) (api.Session, bool) {
 	s, ok := g.Session(id)
 	if !ok {
-		return api.SessionDetail{}, false
+		return api.Session{}, false
 	}
-	return api.SessionDetail{Session: s.shown(), Recent: s.work.recent()}, true
+	shown := s.shown()
+	shown.Recent = s.work.recent()
+	return shown, true
 }
 
 // Kill cuts one session and reports whether there was one. Whether the caller

@@ -219,6 +219,10 @@ func (f *fakeBroker) Sessions(context.Context, identity.Caller) ([]api.Session, 
 	return f.list, f.did("Sessions", nil)
 }
 
+func (f *fakeBroker) Session(_ context.Context, _ identity.Caller, id string) (api.Session, error) {
+	return api.Session{ID: id, Statements: 1, Recent: []api.SessionStatement{{N: 1, SQL: "select 1"}}}, f.did("Session", id)
+}
+
 func (f *fakeBroker) KillSession(_ context.Context, _ identity.Caller, id string) error {
 	return f.did("KillSession", id)
 }

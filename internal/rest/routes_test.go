@@ -132,7 +132,7 @@ func TestUnknownPathsAndMethodsAreProblems(t *testing.T) {
 		r.URL = u
 		problemIn(t, f.do(r), http.StatusNotFound, "not_found")
 	}
-	for path, allow := range map[string]string{"/v1/requests": "POST, GET, HEAD", "/v1/requests/x/cancel": "POST", "/v1/sessions/x": "DELETE", "/docs": "GET, HEAD"} {
+	for path, allow := range map[string]string{"/v1/requests": "POST, GET, HEAD", "/v1/requests/x/cancel": "POST", "/v1/sessions/x": "GET, HEAD, DELETE", "/docs": "GET, HEAD"} {
 		for _, method := range []string{"PATCH", "OPTIONS", "TRACE", "BREW"} {
 			res := f.call(method, path, "")
 			problemIn(t, res, http.StatusMethodNotAllowed, "method_not_allowed")
