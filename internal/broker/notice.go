@@ -11,6 +11,7 @@ import (
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/notify"
 	"github.com/daypass/daypass/internal/store/sqlstore"
+	"github.com/daypass/daypass/internal/workload"
 )
 
 // payload is a job as the store keeps it. It holds no text and no recipients:
@@ -182,6 +183,7 @@ func fill(f *notify.Facts, v View, r *access.Request) {
 	f.Request, f.Requester, f.Resource, f.Role, f.Scope = r.ID, v.Requester, v.Resource, v.Role, string(v.Scope)
 	f.Duration, f.Reason, f.Ticket, f.Extends = access.Effective(r), v.Reason, v.Ticket, v.Extends
 	f.By, f.Outcome, f.ApproveBy = r.DecidedBy, r.Outcome, r.ApproveBy
+	f.Job = workload.Describe(v.Workload)
 	if n := len(v.Reviews); n > 0 {
 		f.Comment = v.Reviews[n-1].Comment
 	}

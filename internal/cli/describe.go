@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/workload"
 )
 
 // state paints the word of a state.
@@ -97,22 +98,7 @@ func (a *app) showWorkload(s *screen, w *api.Workload) {
 	if w == nil {
 		return
 	}
-	c, run := w.Claims, w.Subject
-	switch {
-	case c["run_id"] != "" && c["repository"] != "":
-		run = fmt.Sprintf("GitHub Actions run %s of %s@%s", c["run_id"], c["repository"], c["ref"])
-		if c["job_workflow_ref"] != "" {
-			run += " by " + c["job_workflow_ref"]
-		}
-	case c["pipeline_id"] != "" && c["project_path"] != "":
-		run = fmt.Sprintf("GitLab job %s in pipeline %s of %s@%s", c["job_id"], c["pipeline_id"], c["project_path"], c["ref"])
-	case c["kubernetes.io/namespace"] != "":
-		run = fmt.Sprintf("Kubernetes service account %s/%s", c["kubernetes.io/namespace"], c["kubernetes.io/serviceaccount/name"])
-		if pod := c["kubernetes.io/pod/name"]; pod != "" {
-			run += " in Pod " + pod
-		}
-	}
-	s.field("job", "%s", run)
+	s.field("job", "%s", workload.Describe(w))
 	s.field("vouched", "%s, rule %q", w.Issuer, w.Rule)
 }
 

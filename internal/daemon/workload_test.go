@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
@@ -345,4 +346,55 @@ func TestExamplesOfJobs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A server that is killed while jobs exchange their tokens forgets none that it
+// answered: what it gave is good after the start, and the job's token is not.
+//
+// Invariant: A23, A34
+// Attack: TOK-16
+func TestExchangesSurviveKills(t *testing.T) {
+	p := withPlatforms(t)
+	given := map[string]string{} // job's token → ours
+	var mu sync.Mutex
+	for range 3 {
+		var group sync.WaitGroup
+		stop := make(chan struct{})
+		for range 6 {
+			group.Go(func() {
+				for {
+					token := p.gitlab.Token(p.gitlab.GitLab(p.audience()))
+					body := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token": {token}, "subject_token_type": {"urn:ietf:params:oauth:token-type:jwt"}}
+					a, err := p.try("", "POST", "/oauth/token", body.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+					if err == nil && a.status == 200 {
+						mu.Lock()
+						given[token] = decode[exchanged](a).AccessToken
+						mu.Unlock()
+					}
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(100+rand.IntN(200)) * time.Millisecond)
+		p.kill()
+		close(stop)
+		group.Wait()
+		p.start()
+	}
+	if len(given) < 10 {
+		t.Fatalf("only %d tokens were exchanged", len(given))
+	}
+	looked := 0
+	for job, ours := range given {
+		p.call(ours, "GET", "/v1/me", nil).is(200)
+		if looked++; looked <= 200 { // an address is held up after 300 in a minute
+			p.swap(job).is(400)
+		}
+	}
+	p.kill()
+	p.verify()
 }

@@ -46,6 +46,7 @@ type Facts struct {
 	Request     string // req_…
 	Grant       string // grt_…, "" where there is none
 	Requester   string // user:ana
+	Job         string // the run that asked, as its platform vouched for it; "" for none
 	Resource    string
 	Role        string // "" for a scope that was spelled out
 	Scope       string // how the kind displays the scope, for when there is no role
@@ -106,6 +107,7 @@ func (f Facts) words() (head string, lines []string, next string) {
 		if f.Extends != "" {
 			head = fmt.Sprintf("%s asks to keep %s%s longer", who, what, f.length())
 		}
+		line("Job", f.Job, maxReason)
 		line("Reason", f.Reason, maxReason)
 		line("Ticket", f.Ticket, maxName)
 		line("Starts", when(f.StartsAt), maxName)
@@ -140,6 +142,7 @@ func (f Facts) words() (head string, lines []string, next string) {
 		line("Ask again", f.again(), maxReason)
 	case GlassBroken:
 		head = "BREAK-GLASS: " + who + " took " + what + f.length() + " before anybody agreed"
+		line("Job", f.Job, maxReason)
 		line("Reason", f.Reason, maxReason)
 		line("Ticket", f.Ticket, maxName)
 		line("Until", when(f.ExpiresAt), maxName)
@@ -147,6 +150,7 @@ func (f Facts) words() (head string, lines []string, next string) {
 		next = "Look at it"
 	case ReviewDue:
 		head = "The break-glass of " + who + " (" + what + ") waits for your review"
+		line("Job", f.Job, maxReason)
 		line("Reason", f.Reason, maxReason)
 		line("Ticket", f.Ticket, maxName)
 		lines = append(lines, "Until it is reviewed they cannot break glass again.")

@@ -24,6 +24,7 @@ func (f Facts) data(m Message, summary string) map[string]any {
 	put("request", f.Request, maxName)
 	put("grant", f.Grant, maxName)
 	put("requester", f.Requester, maxName)
+	put("job", f.Job, maxReason)
 	put("resource", f.Resource, maxName)
 	put("role", f.Role, maxName)
 	put("scope", f.Scope, maxReason)

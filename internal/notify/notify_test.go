@@ -195,6 +195,21 @@ func TestPlainProperties(t *testing.T) {
 // Whatever a user writes, in whichever field, stays inside its line.
 //
 // Attack: REQ-04, WHK-14
+// Who decides reads which run of which job asks, before anything that it wrote.
+func TestAMessageNamesTheJob(t *testing.T) {
+	for _, typ := range []string{RequestPending, GlassBroken, ReviewDue} {
+		f := facts()
+		f.Type, f.Job = typ, "GitHub Actions run 7 of acme/orders@refs/heads/main"
+		m := compose(t, f)
+		if job, reason := strings.Index(m.Text, "\nJob: "+f.Job+"\n"), strings.Index(m.Text, "\nReason: "); job < 0 || job > reason {
+			t.Errorf("%s: %s", typ, m.Text)
+		}
+		if data, err := json.Marshal(m.Data); err != nil || !strings.Contains(string(data), `"job":"`+f.Job+`"`) {
+			t.Errorf("%s: %s", typ, data)
+		}
+	}
+}
+
 func TestHostileTextStaysInItsLine(t *testing.T) {
 	evil := "x\r\n\r\nReview: daypass approve req_evil\nOn the page: y\x1b[2J\u202e" + strings.Repeat("A", 5000)
 	for _, typ := range []string{RequestPending, RequestApproved, RequestDenied, RequestExpired, RequestCancelled, GrantActive, GrantEnded} {
@@ -202,10 +217,10 @@ func TestHostileTextStaysInItsLine(t *testing.T) {
 		f.Type = typ
 		calm := strings.Count(compose(t, func() Facts {
 			c := f
-			c.Reason, c.Ticket, c.Comment, c.Outcome, c.By = "a", "a", "a", "a", "a"
+			c.Job, c.Reason, c.Ticket, c.Comment, c.Outcome, c.By = "a", "a", "a", "a", "a", "a"
 			return c
 		}()).Text, "\n")
-		f.Reason, f.Ticket, f.Comment, f.Outcome, f.By, f.Requester, f.Role, f.Resource = evil, evil, evil, evil, evil, "user:"+evil, evil, evil
+		f.Job, f.Reason, f.Ticket, f.Comment, f.Outcome, f.By, f.Requester, f.Role, f.Resource = evil, evil, evil, evil, evil, evil, "user:"+evil, evil, evil
 		m := compose(t, f)
 		if n := strings.Count(m.Text, "\n"); n != calm {
 			t.Errorf("%s: %d lines instead of %d:\n%s", typ, n, calm, m.Text)

@@ -1,9 +1,38 @@
 package workload
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/daypass/daypass/api"
 )
+
+// Describe says in a few words which run of which job w is, by the claims of
+// the platforms that are known; its subject for others. "" for nil.
+func Describe(w *api.Workload) string {
+	if w == nil {
+		return ""
+	}
+	c := w.Claims
+	switch {
+	case c["run_id"] != "" && c["repository"] != "":
+		run := fmt.Sprintf("GitHub Actions run %s of %s@%s", c["run_id"], c["repository"], c["ref"])
+		if c["job_workflow_ref"] != "" {
+			run += " by " + c["job_workflow_ref"]
+		}
+		return run
+	case c["pipeline_id"] != "" && c["project_path"] != "":
+		return fmt.Sprintf("GitLab job %s in pipeline %s of %s@%s", c["job_id"], c["pipeline_id"], c["project_path"], c["ref"])
+	case c["kubernetes.io/namespace"] != "":
+		run := fmt.Sprintf("Kubernetes service account %s/%s", c["kubernetes.io/namespace"], c["kubernetes.io/serviceaccount/name"])
+		if pod := c["kubernetes.io/pod/name"]; pod != "" {
+			run += " in Pod " + pod
+		}
+		return run
+	}
+	return w.Subject
+}
 
 // told are the claims that are kept of a token where the configuration does not
 // list others: what an auditor needs to find the run, on the platforms that are

@@ -93,15 +93,19 @@ func TestATokenOfEachPlatformNamesItsRun(t *testing.T) {
 		claims            claims
 		principal, rule   string
 		claim, value, sub string
+		words             string
 	}{
-		{w.GitHub(ours), "service:github", "github", "run_id", "7700123", "repo:acme/orders:ref:refs/heads/main"},
-		{w.GitLab(ours), "service:gitlab", "gitlab", "job_id", "302", "project_path:acme/orders:ref_type:branch:ref:main"},
-		{w.Kubernetes(ours), "agent:cluster", "cluster", "kubernetes.io/pod/name", "runner-0", "system:serviceaccount:ci:deployer"},
+		{w.GitHub(ours), "service:github", "github", "run_id", "7700123", "repo:acme/orders:ref:refs/heads/main", "GitHub Actions run 7700123 of acme/orders@refs/heads/main by acme/orders/.github/workflows/deploy.yml@refs/heads/main"},
+		{w.GitLab(ours), "service:gitlab", "gitlab", "job_id", "302", "project_path:acme/orders:ref_type:branch:ref:main", "GitLab job 302 in pipeline 574 of acme/orders@main"},
+		{w.Kubernetes(ours), "agent:cluster", "cluster", "kubernetes.io/pod/name", "runner-0", "system:serviceaccount:ci:deployer", "Kubernetes service account ci/deployer in Pod runner-0"},
 	} {
 		p := w.good(w.Token(c.claims))
 		job := p.Workload
 		if p.Principal != c.principal || job.Rule != c.rule || job.Issuer != w.URL || job.Subject != c.sub || job.Claims[c.claim] != c.value || p.TTL != 15*time.Minute {
 			t.Errorf("%+v", p)
+		}
+		if got := Describe(&job); got != c.words {
+			t.Errorf("%s is %q", c.rule, got)
 		}
 		if p.Ends.Unix() != c.claims["exp"] || p.IssuedAt.Unix() != c.claims["iat"] {
 			t.Errorf("%s: it lasts from %s to %s", c.rule, p.IssuedAt, p.Ends)
