@@ -123,15 +123,20 @@ func (s *session) cancelStatement() {
 	s.mu.Lock()
 	up := s.server
 	s.mu.Unlock()
-	if up == nil || len(up.SecretKey) == 0 {
+	if up == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cancelTime)
 	defer cancel()
-	// Of a connection made so only its address and its key are used here.
-	one, err := pgconn.Construct(up)
-	if err == nil {
-		err = one.CancelRequest(ctx)
+	var err error
+	if len(up.SecretKey) == 0 {
+		err = s.g.target.cancelBackend(ctx, s.resource, roleOf(s.grant.ID), up.PID)
+	} else {
+		// Of a connection made so only its address and its key are used here.
+		var one *pgconn.PgConn
+		if one, err = pgconn.Construct(up); err == nil {
+			err = one.CancelRequest(ctx)
+		}
 	}
 	if err != nil {
 		s.g.log.Warn("postgres gateway: a statement could not be cancelled", "session", s.guard.ID, "err", err)

@@ -49,6 +49,8 @@ type target interface {
 	check(ctx context.Context, r *policy.Resource, s *Scope, found json.RawMessage) error
 	// cut locks a role out and terminates its backends. It does not block.
 	cut(r *policy.Resource, role string) <-chan error
+	// cancelBackend stops what a backend runs, if it is one of role's.
+	cancelBackend(ctx context.Context, r *policy.Resource, role string, pid uint32) error
 }
 
 // Gateway implements resource.Kind.

@@ -251,6 +251,8 @@ type evil struct{ says chan []byte }
 
 func (e *evil) check(context.Context, *policy.Resource, *Scope, json.RawMessage) error { return nil }
 
+func (e *evil) cancelBackend(context.Context, *policy.Resource, string, uint32) error { return nil }
+
 func (e *evil) cut(*policy.Resource, string) <-chan error {
 	done := make(chan error, 1)
 	done <- nil

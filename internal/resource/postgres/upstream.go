@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/daypass/daypass/internal/policy"
@@ -40,6 +41,11 @@ func (c *connector) dialUpstream(ctx context.Context, r *policy.Resource, grant 
 	if err != nil {
 		return nil, fmt.Errorf("logging in to %s for a grant: %w", at.addr(), err)
 	}
+	pid, err := backendOf(ctx, one)
+	if err != nil {
+		hangUp(one)
+		return nil, fmt.Errorf("asking %s which backend serves a grant: %w", at.addr(), err)
+	}
 	// pgconn may have begun to read in the background: without this the first
 	// answer could be lost with it.
 	if err := one.SyncConn(ctx); err != nil {
@@ -51,7 +57,37 @@ func (c *connector) dialUpstream(ctx context.Context, r *policy.Resource, grant 
 		hangUp(one)
 		return nil, fmt.Errorf("taking over a connection to %s: %w", at.addr(), err)
 	}
+	hijacked.PID = pid
 	return hijacked, nil
+}
+
+// backendOf is the process that serves a connection. Some proxies in front of a
+// server tell nobody, nor the key with which to cancel: then it is asked.
+func backendOf(ctx context.Context, one *pgconn.PgConn) (uint32, error) {
+	if len(one.SecretKey()) > 0 {
+		return one.PID(), nil
+	}
+	row, err := conn{one}.one(ctx, "select pg_catalog.pg_backend_pid()")
+	if err != nil {
+		return 0, err
+	}
+	return oidOf(row[0]), nil
+}
+
+// cancelBackend has the server stop what a backend runs, if it is one of role's:
+// for sessions that got no key to cancel with.
+func (c *connector) cancelBackend(ctx context.Context, r *policy.Resource, role string, pid uint32) error {
+	s, config, err := c.primary(r)
+	if err != nil {
+		return err
+	}
+	if follower := c.standby(config); follower != nil {
+		s = follower
+	}
+	return s.looks.with(ctx, func(on conn) error {
+		_, err := on.query(ctx, "select pg_cancel_backend(pid) from pg_stat_activity where pid = $1::int and usename = $2 and state = 'active'", strconv.FormatUint(uint64(pid), 10), role)
+		return err
+	})
 }
 
 func refusedLogin(err error) bool {
