@@ -238,13 +238,17 @@ func (b *bench) bulk(ctx context.Context, routes []route) error {
 	return nil
 }
 
-// connect logs in by a route, from an address of its own for each number.
+// connect logs in by a route, from an address of its own for each number above
+// zero: a gateway takes a thousand connections from each.
 func (r route) connect(ctx context.Context, number int) (*pgconn.PgConn, error) {
 	config, err := pgconn.ParseConfig(fmt.Sprintf("host=%s port=%s user='%s' password='%s' dbname=%s sslmode=%s", r.host, r.port, r.user, r.password, benchDatabase, r.mode))
 	if err != nil {
 		return nil, err
 	}
-	config.DialFunc = (&net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+number%250))}}).DialContext
+	if number > 0 {
+		from := &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(1+number%250))}
+		config.DialFunc = (&net.Dialer{Timeout: 10 * time.Second, LocalAddr: from}).DialContext
+	}
 	return pgconn.ConnectConfig(ctx, config)
 }
 
