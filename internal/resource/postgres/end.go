@@ -3,6 +3,7 @@ package pgkind
 import (
 	"crypto/tls"
 	"io"
+	"net"
 	"time"
 
 	"github.com/daypass/daypass/api"
@@ -34,10 +35,12 @@ func (s *session) cut() {
 		// of many, where each would ask for a connection of its own to cancel what
 		// it runs. The connector tries until it succeeds when it removes the role:
 		// here it is only about the instant.
-		s.halt(s.epitaph(reason))
-		failed := s.g.target.cut(s.resource, roleOf(s.grant.ID))
+		s.g.telling.begin(s)
+		s.halt(s.epitaph(reason), (*session).still)
 		go func() {
-			if err := <-failed; err != nil {
+			s.g.telling.wait()
+			s.hangUp()
+			if err := <-s.g.target.cut(s.resource, roleOf(s.grant.ID)); err != nil {
 				s.g.log.Warn("postgres gateway: the backends of a grant could not be terminated at once", "grant", s.grant.ID, "resource", s.resource.ID, "err", err)
 				s.cancelStatement()
 			}
@@ -71,15 +74,15 @@ func (s *session) epitaph(reason string) *wire.Error {
 // it runs is cancelled. e is what the client is told; nil for nothing. It does
 // not block.
 func (s *session) stop(e *wire.Error) {
-	if s.halt(e) && e != nil {
+	if s.halt(e, (*session).hangUp) && e != nil {
 		// What runs would end at the server's next look at the connection.
 		go s.cancelStatement()
 	}
 }
 
-// halt is stop without a word to the server but the end of the connection. It
-// reports whether there was one to end.
-func (s *session) halt(e *wire.Error) bool {
+// halt ends the session without a word to the server: what is done to the
+// connection to it, apart says. It reports whether there is one.
+func (s *session) halt(e *wire.Error, apart func(*session)) bool {
 	s.mu.Lock()
 	if s.over {
 		s.mu.Unlock()
@@ -92,23 +95,37 @@ func (s *session) halt(e *wire.Error) bool {
 	s.ops.close()
 	_ = s.raw.SetReadDeadline(s.since)
 	_ = s.raw.SetWriteDeadline(s.since.Add(farewell))
-	s.hangUp()
+	apart(s)
 	return running
+}
+
+// still has nobody wait any more for the database.
+func (s *session) still() {
+	if c := s.upstream(); c != nil {
+		_ = c.SetDeadline(time.Unix(1, 0))
+	}
 }
 
 // hangUp closes the connection to the database, and wakes who waits for it.
 func (s *session) hangUp() {
+	if c := s.upstream(); c != nil {
+		abort(c)
+	}
+}
+
+// upstream is the connection to the database, below TLS; nil before there is
+// one.
+func (s *session) upstream() net.Conn {
 	s.mu.Lock()
 	up := s.server
 	s.mu.Unlock()
 	if up == nil {
-		return
+		return nil
 	}
-	c := up.Conn
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
+	if t, ok := up.Conn.(*tls.Conn); ok {
+		return t.NetConn()
 	}
-	abort(c)
+	return up.Conn
 }
 
 // farewell tells the client why its session is over, where it has got whole
@@ -129,6 +146,7 @@ func (s *session) farewell() {
 			return
 		}
 	}
+	s.g.telling.done(s)
 	closeWrite(s.client)
 	// To close on what the client still sends would take the message back.
 	_ = s.raw.SetReadDeadline(until)

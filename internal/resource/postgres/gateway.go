@@ -31,6 +31,7 @@ type Gateway struct {
 	visitors *visitors
 	cancels  cancels
 	budgets  budgets
+	telling  telling
 	draining atomic.Bool // sessions end when they have nothing to do
 
 	mu       sync.Mutex

@@ -48,6 +48,8 @@ type session struct {
 	last   *wire.Error // what the client is told at the end; nil: nothing
 	since  time.Time   // of the end
 	timers []*time.Timer
+
+	awaited, told bool // guarded by telling
 }
 
 func newSession(v *visit, n named, guarded *gateway.Session, scope *Scope) *session {
@@ -175,6 +177,7 @@ func (s *session) close() {
 		t.Stop()
 	}
 	s.mu.Unlock()
+	s.g.telling.done(s)
 	s.g.cancels.remove(s.key)
 	s.g.budgets.release(s.budget)
 	s.unfinished()
@@ -190,7 +193,7 @@ func (s *session) isOver() bool {
 	if !over && s.guard.Over() {
 		// What runs at the end may be a moment behind, and whoever asks here stops
 		// with nothing to tell the client.
-		s.halt(s.epitaph(s.guard.EndReason()))
+		s.halt(s.epitaph(s.guard.EndReason()), (*session).still)
 		return true
 	}
 	return over
