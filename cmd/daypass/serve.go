@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,10 @@ or after 30 s.`,
 			if json {
 				log = slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
 			}
-			return run(cmd.Context(), file, daemon.Options{Config: cfg, Log: log})
+			return run(cmd.Context(), file, daemon.Options{Config: cfg, Log: log, Setup: func(link string, until time.Time) {
+				// Not into the log, which others read and which is kept.
+				_, _ = fmt.Fprintf(cmd.OutOrStdout(), "Nobody can log in to this server yet. Whoever opens this link first becomes its admin for an hour (until %s, once):\n\n  %s\n\n", until.Local().Format("15:04:05"), link)
+			}})
 		},
 	}
 	c.Flags().StringVar(&file, "config", "", "the server's `file`")

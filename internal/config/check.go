@@ -74,9 +74,10 @@ func (s *Server) check(root ast.Node) Errors {
 		fault(at("store"), "unknown store: write sqlite")
 	}
 	if !s.Identity.Tokens {
-		fault(at("identity", "tokens"), "API tokens are the only way to log in to this build: nobody could")
+		fault(at("identity", "tokens"), "API tokens cannot be switched off in this build: services have no other way")
 	}
 	s.checkWorkloads(fault)
+	s.checkLogins(fault)
 	s.Limits.check(fault)
 	if a := s.Audit.Access; a != "batched" && a != "strict" {
 		fault(at("audit", "access"), "must be batched or strict")
@@ -246,6 +247,7 @@ func (s *Server) checkFiles(root ast.Node) Errors {
 	if m := s.Notify.SMTP; m != nil {
 		secret(m.Password, "notify", "smtp", "password")
 	}
+	s.checkLoginFiles(secret)
 	if s.Authz != nil {
 		errs = append(errs, s.Authz.checkFiles(root)...)
 	}

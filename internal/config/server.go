@@ -90,6 +90,8 @@ type HTTPGateway struct {
 type Identity struct {
 	Tokens    bool       `yaml:"tokens"`    // API tokens; true
 	Workloads []Workload `yaml:"workloads"` // jobs, by the tokens of their platforms; none
+	OIDC      []OIDC     `yaml:"oidc"`      // people, by the providers that know them; none
+	Logins    Logins     `yaml:"logins"`
 }
 
 // Limits bound what may wait, and how stale an answer may be.
@@ -166,7 +168,7 @@ func defaults() *Server {
 		Listen:   "127.0.0.1:7400",
 		Data:     "data",
 		Store:    "sqlite",
-		Identity: Identity{Tokens: true},
+		Identity: Identity{Tokens: true, Logins: defaultLogins()},
 		Limits: Limits{
 			RequestTTL: 24 * time.Hour, MaxSkew: 5 * time.Second, RevocationBound: 5 * time.Second,
 			Pending: Pending{PerResource: 20, PerRequester: 100},
@@ -273,6 +275,9 @@ func (s *Server) secrets() []*Secret {
 	}
 	if s.Notify.SMTP != nil {
 		out = append(out, &s.Notify.SMTP.Password)
+	}
+	for i := range s.Identity.OIDC {
+		out = append(out, &s.Identity.OIDC[i].ClientSecret)
 	}
 	if a := s.Authz; a != nil {
 		for i := range a.Proxies {

@@ -43,6 +43,8 @@ func writeFile(t *testing.T, dir, name, content string, mode os.FileMode) string
 	return path
 }
 
+var logins = Logins{Idle: time.Hour, Absolute: 12 * time.Hour, Remember: 168 * time.Hour, TokenTTL: 720 * time.Hour}
+
 func TestLoadContractExample(t *testing.T) {
 	dir := t.TempDir()
 	got, err := Load(writeFile(t, dir, "daypass.yaml", contractExample, 0o644))
@@ -52,7 +54,7 @@ func TestLoadContractExample(t *testing.T) {
 	want := &Server{
 		Listen: "127.0.0.1:7400", PublicURL: "http://127.0.0.1:7400", Data: filepath.Join(dir, "data"), Store: "sqlite",
 		Catalog: filepath.Join(dir, "catalog.yaml"), Gateways: Gateways{HTTP: &HTTPGateway{Listen: "127.0.0.1:7480", Domain: "localhost"}},
-		Identity: Identity{Tokens: true}, Audit: Audit{Access: "batched"},
+		Identity: Identity{Tokens: true, Logins: logins}, Audit: Audit{Access: "batched"},
 		Limits: Limits{RequestTTL: 24 * time.Hour, MaxSkew: 5 * time.Second, RevocationBound: 5 * time.Second, Pending: Pending{PerResource: 20, PerRequester: 100}},
 	}
 	if !cmp.Equal(got, want) {
@@ -105,8 +107,14 @@ func TestServerRefuses(t *testing.T) {
 		{"store: postgres://u:hunter2@h/db\n", "f:1:8: PostgreSQL is not in this build: write sqlite"},
 		{"store: mysql\n", "f:1:8: unknown store: write sqlite"},
 		{"data: \"\"\n", "f:1:7: must be a folder"},
-		{"identity: {tokens: false}\n", "f:1:20: API tokens are the only way to log in to this build: nobody could"},
-		{"identity: {oidc: {}}\n", `f:1:12: unknown key "oidc": known here are tokens, workloads`},
+		{"identity: {tokens: false}\n", "f:1:20: API tokens cannot be switched off in this build: services have no other way"},
+		{"identity: {oidc: {}}\n", "f:1:18: must be a list ([a, b] or lines that begin with -), not a mapping"},
+		{"identity: {oidc: [{name: Idp, issuer: \"http://id.example.com\", client_id: d}]}\n", "f:1:26: must be a-z, 0-9 and -, such as okta\nf:1:39: must begin with https:// (http:// is for a literal loopback address alone)"},
+		{"public_url: http://daypass.example.com\nidentity: {oidc: [{name: idp, issuer: \"https://id.example.com\", client_id: d}]}\n", "f:2:18: people log in over TLS alone: public_url must begin with https:// (http:// is for this machine's own address)"},
+		{"identity: {oidc: [{name: a, issuer: \"https://id.example.com\", client_id: d, groups: {x: dba}, scopes: [\"a b\"], provision: {claim: email}}]}\n", "f:1:89: \"dba\" is not a group: write group:…\nf:1:104: is not a scope\nf:1:123: is needed with email: the domain whose people are let in, such as \"@example.com\""},
+		{"identity: {oidc: [{name: a, issuer: \"https://id.example.com\", client_id: d}, {name: a, issuer: \"https://id.example.com\", client_id: d}]}\n", "f:1:85: a is there twice\nf:1:96: https://id.example.com is there twice"},
+		{"identity: {oidc: [{name: a, issuer: \"https://id.example.com\", client_id: d, client_secret: hunter2}]}\n", "f:1:92: a secret is not written into the file: give {env: NAME} or {file: PATH}"},
+		{"identity: {logins: {idle: 25h, absolute: 100h, remember: 99h}}\n", "f:1:27: must be more than 0 and at most 24h\nf:1:58: must not be shorter than absolute: groups would end before the login that brought them"},
 		{"identity: {workloads: [{issuer: https://ci.example}]}\n", "f:1:24: jwks is missing\nf:1:24: rules is missing"},
 		{"identity: {workloads: [{issuer: http://ci.example, jwks: {url: https://h/k, file: k}, rules: []}]}\n", "f:1:33: must begin with https:// (http:// is for a literal loopback address alone)\nf:1:58: must be {url: URL} or {file: FILE}, one of the two\nf:1:94: must have between 1 and 256 rules: without one no token is accepted"},
 		{"identity: {workloads: [{issuer: https://ci.example, jwks: {url: http://localhost/k, every: 1s}, algorithms: [], rules: [{name: r, when: a, principal: user:ana}]}]}\n", "f:1:59: every must be between 5s and 1h\nf:1:109: must name an algorithm, such as RS256\nf:1:151: must be a service or an agent, such as service:ci-deploy: a job is no person"},

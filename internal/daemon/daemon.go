@@ -40,6 +40,9 @@ type Options struct {
 	// Dev marks the store as one for trying things; a store that is marked is
 	// refused without it.
 	Dev bool
+	// Setup is told the link by which the first admin comes in, where nobody
+	// could otherwise; nil: there is none.
+	Setup func(link string, until time.Time)
 }
 
 // Daemon is a running server.
@@ -114,6 +117,9 @@ func (d *Daemon) start(ctx context.Context, o Options, listeners bound) error {
 	if err := d.Reload(ctx); err != nil {
 		return err
 	}
+	if err := d.offerSetup(ctx, o.Setup); err != nil {
+		return err
+	}
 	failpoint.Hit("daemon.start.loaded")
 	// What reading the catalog and the rows left behind goes back to the
 	// system: it will not be needed again.
@@ -156,7 +162,7 @@ func (d *Daemon) openBroker(ctx context.Context, senders []notify.Notifier) erro
 		Limits: broker.Limits{RequestTTL: l.RequestTTL, MaxSkew: l.MaxSkew, RevocationBound: l.RevocationBound,
 			PendingResource: l.Pending.PerResource, PendingRequester: l.Pending.PerRequester},
 		Managed: d.cfg.Catalog != "", Notifiers: names, Log: d.log, Health: d.storeHealth, Scrub: d.store.Scrub, Connectors: connected, Inspect: d.inspect, Connect: d.howTo,
-		Workloads: jobs,
+		Workloads: jobs, Logins: d.logins(),
 	})
 	if err != nil {
 		return err

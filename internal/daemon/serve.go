@@ -82,7 +82,11 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 			return err
 		}
 	}
-	bearer := rest.NewBearer(d.broker)
+	bearer := rest.NewBearer(d.broker).WithLogins(d.cfg.PublicURL)
+	people, err := d.people(bearer)
+	if err != nil {
+		return err
+	}
 	authz, err := d.authz()
 	if err != nil {
 		return err
@@ -91,8 +95,9 @@ func (d *Daemon) serve(ctx context.Context, b bound) error {
 		Broker: d.broker, Bearer: bearer,
 		OAuth: oauth.New(oauth.Deps{
 			Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PeerIP: rest.PeerIP, Issuer: d.cfg.PublicURL, Types: detailTypes(), Log: d.log,
-			Exchange: len(d.cfg.Identity.Workloads) > 0, Failure: bearer.Failure,
+			Exchange: len(d.cfg.Identity.Workloads) > 0, SignIn: people.signIn, Failure: bearer.Failure,
 		}),
+		Web:       people.web,
 		Forward:   authz,
 		AuthZEN:   authzen.New(authzen.Deps{Broker: d.broker, Caller: bearer.Caller, Challenge: rest.Challenge, PublicURL: d.cfg.PublicURL, Log: d.log}),
 		PublicURL: d.cfg.PublicURL, Listen: []string{d.apiAddr.String()}, RevocationBound: d.cfg.Limits.RevocationBound,

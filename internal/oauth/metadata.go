@@ -6,15 +6,19 @@ import (
 )
 
 // metadata is RFC 8414 section 2. What proves a grant is issued under /v1, to
-// callers whom a policy or people have approved: there is no authorization
-// endpoint, and so no response type. A token endpoint is there where the server
-// takes tokens of jobs, and for these alone.
+// callers whom a policy or people have approved. A token endpoint is there where
+// the server takes tokens of jobs, or command lines get logins, and for these
+// alone; an authorization endpoint for the second.
 type metadata struct {
 	Issuer                    string   `json:"issuer"`
+	Authorization             string   `json:"authorization_endpoint,omitempty"`
+	Device                    string   `json:"device_authorization_endpoint,omitempty"`
 	Token                     string   `json:"token_endpoint,omitempty"`
 	TokenAuth                 []string `json:"token_endpoint_auth_methods_supported,omitempty"`
 	JWKS                      string   `json:"jwks_uri"`
 	ResponseTypes             []string `json:"response_types_supported"`
+	Challenges                []string `json:"code_challenge_methods_supported,omitempty"`
+	SaysIssuer                bool     `json:"authorization_response_iss_parameter_supported,omitempty"`
 	GrantTypes                []string `json:"grant_types_supported"`
 	Introspection             string   `json:"introspection_endpoint"`
 	IntrospectionAuth         []string `json:"introspection_endpoint_auth_methods_supported"`
@@ -29,19 +33,23 @@ func (s *server) describe() []byte {
 	if types == nil {
 		types = []string{}
 	}
-	grants, token, tokenAuth := []string{}, "", []string(nil)
-	if s.Exchange {
-		grants, token, tokenAuth = []string{grantExchange}, s.Issuer+"/oauth/token", []string{"none"}
-	}
-	b, err := json.Marshal(metadata{
+	m := metadata{
 		Issuer: s.Issuer, JWKS: s.Issuer + "/.well-known/jwks.json",
-		Token: token, TokenAuth: tokenAuth, ResponseTypes: []string{}, GrantTypes: grants,
+		ResponseTypes: []string{}, GrantTypes: s.grants(),
 		Introspection:             s.Issuer + "/oauth/introspect",
 		IntrospectionAuth:         []string{"Bearer"}, // an access token type, as RFC 8414 allows here
 		Revocation:                s.Issuer + "/oauth/revoke",
 		RevocationAuth:            []string{"none"}, // who holds a token may end it
 		AuthorizationDetailsTypes: types, Documentation: s.Issuer + "/docs",
-	})
+	}
+	if len(m.GrantTypes) > 0 {
+		m.Token, m.TokenAuth = s.Issuer+"/oauth/token", []string{"none"}
+	}
+	if s.SignIn != nil {
+		m.Authorization, m.Device = s.Issuer+"/oauth/authorize", s.Issuer+"/oauth/device_authorization"
+		m.ResponseTypes, m.Challenges, m.SaysIssuer = []string{"code"}, []string{"S256"}, true
+	}
+	b, err := json.Marshal(m)
 	if err != nil {
 		panic("oauth: metadata cannot be encoded: " + err.Error())
 	}

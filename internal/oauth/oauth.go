@@ -1,10 +1,11 @@
 // Package oauth is the OAuth face of Daypass: authorization server metadata
 // (RFC 8414), the JWKS (RFC 7517), token introspection (RFC 7662), token
 // revocation (RFC 7009) and, where the server takes tokens of jobs, their
-// exchange (RFC 8693).
+// exchange (RFC 8693), and where people log in, the way of a command line to a
+// login of its own (RFC 8252, 7636 and 8628; its pages are internal/web's).
 //
 // It refuses to claim an endpoint that does not exist: what proves a grant is
-// issued under /v1, and without jobs there is no token endpoint. It refuses to
+// issued under /v1, and without jobs and logins there is no token endpoint. It refuses to
 // say why a token is not active or not accepted, and answers errors only in the
 // form of RFC 6749 section 5.2. What is active, and who may ask, is the broker's
 // to say.
@@ -34,8 +35,8 @@ type Broker interface {
 	Exchange(ctx context.Context, c identity.Caller, token string) (broker.Exchanged, error)
 }
 
-// Deps is what the handler needs. All but Log, Exchange and
-// Failure are required; Failure where there is an Exchange.
+// Deps is what the handler needs. All but Log, Exchange, SignIn and Failure
+// are required; Failure where there is one of the other two.
 type Deps struct {
 	Broker Broker
 	// Caller finds out who sends a request, or returns a *broker.Error.
@@ -44,9 +45,11 @@ type Deps struct {
 	Challenge func(r *http.Request, why string) string
 	// PeerIP is the address that a request comes from.
 	PeerIP func(*http.Request) string
-	// Exchange says that there is a token endpoint; Failure counts a token that
-	// it refused, and says how long its address must wait, 0 for not at all.
+	// Exchange says that the token endpoint takes the tokens of jobs, SignIn that
+	// command lines get logins there; Failure counts a proof that it refused, and
+	// says how long its address must wait, 0 for not at all.
 	Exchange bool
+	SignIn   *SignIn
 	Failure  func(*http.Request) time.Duration
 	// Issuer is public_url, without a trailing slash.
 	Issuer string
@@ -100,8 +103,12 @@ func (s *server) route(path string) (serve func(*server, http.ResponseWriter, *h
 	case "/oauth/revoke":
 		return (*server).revoke, http.MethodPost
 	case "/oauth/token":
-		if s.Exchange {
-			return (*server).exchange, http.MethodPost
+		if len(s.grants()) > 0 {
+			return (*server).token, http.MethodPost
+		}
+	case "/oauth/device_authorization":
+		if s.SignIn != nil {
+			return (*server).deviceAuthorization, http.MethodPost
 		}
 	case "/.well-known/jwks.json":
 		return (*server).serveJWKS, http.MethodGet

@@ -10,6 +10,7 @@ import (
 
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/signin"
 )
 
 const (
@@ -19,10 +20,10 @@ const (
 	typeIDToken   = "urn:ietf:params:oauth:token-type:id_token"
 )
 
-// exchange answers RFC 8693: a job's token for a short API token of ours. The
-// job has no secret to prove itself with, so there is no client authentication;
-// whoever sends some is told so, and not let in by mistake.
-func (s *server) exchange(w http.ResponseWriter, r *http.Request) {
+// token is the token endpoint. Those who ask have no secret to prove themselves
+// with, so there is no client authentication; whoever sends some is told so, and
+// not let in by mistake.
+func (s *server) token(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Cache-Control"], w.Header()["Pragma"] = noStore, noCache
 	if sent := r.Header["Authorization"]; len(sent) > 0 {
 		// RFC 6749 section 5.2 wants the scheme that the client used.
@@ -31,7 +32,7 @@ func (s *server) exchange(w http.ResponseWriter, r *http.Request) {
 			scheme = "Bearer"
 		}
 		w.Header().Set("WWW-Authenticate", scheme+` realm="daypass"`)
-		refuse(w, http.StatusUnauthorized, "invalid_client", "send no client authentication: the subject token is the proof")
+		refuse(w, http.StatusUnauthorized, "invalid_client", "send no client authentication: what you exchange is the proof")
 		return
 	}
 	form, err := readForm(w, r)
@@ -39,6 +40,38 @@ func (s *server) exchange(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "invalid_request", err.Error())
 		return
 	}
+	grant := form.one("grant_type")
+	switch {
+	case grant == "":
+		refuse(w, http.StatusBadRequest, "invalid_request", "send grant_type="+strings.Join(s.grants(), " or "))
+	case !slices.Contains(s.grants(), grant):
+		refuse(w, http.StatusBadRequest, "unsupported_grant_type", "this server takes grant_type="+strings.Join(s.grants(), " or ")+" alone")
+	case grant == grantExchange:
+		s.exchange(w, r, form)
+	case form.one("client_id") != signin.ClientID || form.one("client_secret") != "" || form.one("client_assertion") != "":
+		refuse(w, http.StatusBadRequest, "invalid_client", "the one client of this grant is "+signin.ClientID+", which has no secret")
+	case grant == grantCode:
+		s.signInCode(w, r, form)
+	default:
+		s.signInDevice(w, r, form)
+	}
+}
+
+// grants are the types of grants that the token endpoint takes; none: there is
+// no token endpoint.
+func (s *server) grants() []string {
+	out := []string{}
+	if s.SignIn != nil {
+		out = append(out, grantCode, grantDevice)
+	}
+	if s.Exchange {
+		out = append(out, grantExchange)
+	}
+	return out
+}
+
+// exchange answers RFC 8693: a job's token for a short API token of ours.
+func (s *server) exchange(w http.ResponseWriter, r *http.Request, form parameters) {
 	if code, why := s.unfit(form); code != "" {
 		refuse(w, http.StatusBadRequest, code, why)
 		return
@@ -71,13 +104,6 @@ func (s *server) answerToken(w http.ResponseWriter, made broker.Exchanged) {
 // unfit says what of a form is not what RFC 8693 section 2.1 and this server
 // take, in the codes of RFC 6749 section 5.2 and RFC 8693 section 2.2.2.
 func (s *server) unfit(f parameters) (code, why string) {
-	switch f.one("grant_type") {
-	case "":
-		return "invalid_request", "send grant_type=" + grantExchange
-	case grantExchange:
-	default:
-		return "unsupported_grant_type", "this server takes grant_type=" + grantExchange + " alone"
-	}
 	// A parameter that would narrow or bind the token must not be passed over as
 	// one that is not known may be.
 	for _, p := range []struct{ name, code, why string }{
