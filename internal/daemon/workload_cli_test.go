@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/daypass/daypass/api"
 )
@@ -230,7 +229,10 @@ func TestJobsOfGitLabAndKubernetesOnTheCommandLine(t *testing.T) {
 func TestAJobsCommandOutlivesItsToken(t *testing.T) {
 	p := withPlatforms(t)
 	p.job("DAYPASS_WORKLOAD=gitlab", "DAYPASS_ID_TOKEN="+p.gitlab.Token(p.gitlab.GitLab(p.audience())))
-	p.runs(0, "approved", "request", "open-api", "--role", "all", "--for", "20s", "--reason", "deploy")
+	var asked api.Request
+	if err := json.Unmarshal([]byte(p.runs(0, "", "request", "open-api", "--role", "all", "--for", "20s", "--reason", "deploy", "-o", "json")), &asked); err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan string, 1)
 	go func() {
 		code, out := p.daypass("exec", "open-api", "--", "sh", "-c", "touch began; sleep 3; echo done")
@@ -241,9 +243,9 @@ func TestAJobsCommandOutlivesItsToken(t *testing.T) {
 	}()
 	soon(t, "the command runs", func() bool { _, err := os.Stat(p.path("began")); return err == nil })
 	p.call("", "POST", "/oauth/revoke", url.Values{"token": {tokenIn(t, p.stored()[0])}}.Encode(), "Content-Type", "application/x-www-form-urlencoded").is(200)
-	// It learns of it when it asks the next time: something moves.
-	p.granted("user:cy", "open-api", "all", time.Minute)
-	if out := <-ended; !strings.Contains(out, "done") || strings.Contains(out, "FAILED") {
-		t.Errorf("it was stopped: %s", out)
+	// It learns of it when it asks the next time: something about the grant moves.
+	p.call("service:ci-deploy", "POST", "/v1/grants/"+asked.Grant.ID+"/extend", m{"duration": "10s", "reason": "more"}).is(201)
+	if out := <-ended; !strings.Contains(out, "done") || !strings.Contains(out, "the job's token has ended") || strings.Contains(out, "FAILED") {
+		t.Errorf("it was stopped, or was not told: %s", out)
 	}
 }
