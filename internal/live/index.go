@@ -160,17 +160,28 @@ func (x *Index) end(r ref, e *entry, at time.Time, reason string) bool {
 	if e.ended.Load() != 0 {
 		return false
 	}
+	x.mark(e, at, reason)
+	x.settle(r, e)
+	return true
+}
+
+// mark has e, which has not ended, give no access from here on.
+func (x *Index) mark(e *entry, at time.Time, reason string) {
 	ms := min(at.UnixMilli(), e.end())
 	if ms == 0 {
 		ms = 1 // 0 means "not ended"
 	}
 	e.reason = x.takeReason(reason)
 	e.ended.Store(ms)
+}
+
+// settle puts e, which was marked, where ended grants are. It is not forgotten
+// before that.
+func (x *Index) settle(r ref, e *entry) {
 	if e.party != 0 {
 		x.held.leave(r, e)
 	}
 	x.bury(r)
-	return true
 }
 
 // bury puts a grant among the tombstones and forgets the oldest one when full.
