@@ -377,6 +377,7 @@ func (u *unit) grantOver(r *access.Request) error {
 // whose extension came too late.
 func (b *Broker) publish(r *access.Request, events []access.Event) (late []string) {
 	failpoint.Hit("broker.publish.before")
+	defer b.soon.note(r, events) // after the index has it
 	if b.quarantine.Load() != nil {
 		return nil // nothing may become live, and nothing is
 	}

@@ -294,14 +294,17 @@ func (b *Broker) Issue(ctx context.Context, c identity.Caller, grant, format str
 	return cred, nil
 }
 
-// lookAgain is how often who waits for a grant looks whether it is still to
-// come. That it has come is in the index, and seen at once.
+// lookAgain is how often who waits for a grant of an earlier run looks whether it
+// is still to come. That it has come is in the index, and seen at once.
 const lookAgain = 200 * time.Millisecond
 
 // awaitActive waits up to 10 s for a grant that is being activated.
 func (b *Broker) awaitActive(ctx context.Context, c identity.Caller, grant string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	if b.soon.await(ctx, grant, c.Principal) {
+		return nil // Issue says what state it is in
+	}
 	again := time.NewTicker(lookAgain)
 	defer again.Stop()
 	for look := true; ; {

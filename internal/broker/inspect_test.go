@@ -153,10 +153,19 @@ func TestATokenIsKeptWithItsVerifier(t *testing.T) {
 //
 // Invariant: A1
 func TestIssueAwaitsTheGrant(t *testing.T) {
-	for name, problem := range map[string]error{"made": nil, "not to be made": broker.ErrGiveUp} {
+	for name, c := range map[string]struct {
+		problem error
+		restart bool
+	}{"made": {nil, false}, "not to be made": {broker.ErrGiveUp, false}, "made after a restart": {nil, true}, "not to be made after a restart": {broker.ErrGiveUp, true}} {
+		problem := c.problem
 		t.Run(name, func(t *testing.T) {
 			withWorld(t, func(w *world) { w.connectors = map[string]bool{"http": true} }, func(w *world) {
 				v := w.mustSubmit("user:ana", "read", 5*time.Minute)
+				if c.restart {
+					w.restart(true)
+				}
+				_, err := w.Issue(context.Background(), as("user:bo"), v.Grant.ID, "token", nil)
+				refused(t, err, "not_found")
 				asked := make(chan error, 1)
 				began := time.Now()
 				go func() {
@@ -175,6 +184,9 @@ func TestIssueAwaitsTheGrant(t *testing.T) {
 				}
 				if took := time.Since(began); took > 3*time.Second {
 					t.Errorf("it took %v", took)
+				}
+				if _, err := w.Issue(context.Background(), as("user:ana"), v.Grant.ID, "token", nil); (err == nil) != (problem == nil) {
+					t.Errorf("afterwards: %v", err)
 				}
 			})
 		})

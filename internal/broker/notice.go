@@ -39,7 +39,10 @@ func (u *unit) enqueue(kind, key string, p payload, in time.Duration) error {
 	if err != nil {
 		return err
 	}
-	u.tx.AfterCommit(u.b.queued.publish)
+	u.tx.AfterCommit(func() {
+		u.b.jobs.Store(true)
+		u.b.queued.publish()
+	})
 	return u.tx.Enqueue(sqlstore.Job{Kind: kind, Key: key, Payload: raw, RunAt: u.now.Add(in)})
 }
 

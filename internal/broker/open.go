@@ -92,7 +92,9 @@ type Broker struct {
 	old      compiled      // catalogs of earlier versions
 	inflight inflight
 	hub      hub
-	queued   hub // of jobs alone: for the worker
+	queued   hub         // of jobs alone: for the worker
+	jobs     atomic.Bool // some were queued since the worker last looked
+	soon     soon
 	recorder *recorder
 	sweeps   sweeps
 	cursors  cursorKey
@@ -260,6 +262,7 @@ func (b *Broker) UseSessions(s Sessions) { b.sessions = s }
 func (b *Broker) Close(ctx context.Context) error {
 	b.sweeps.close()
 	b.hub.close()
+	b.soon.close()
 	b.recorder.close()
 	failpoint.Hit("broker.close.before")
 	return b.cfg.Store.Update(ctx, sqlstore.Ends, func(tx *sqlstore.Tx) error {

@@ -91,14 +91,17 @@ const (
 // jobLease is how long a claimed job is not claimed again.
 const jobLease = time.Minute
 
-// Claim leases jobs that are due, and says when the next one will be.
+// Claim leases jobs that are due, and says when the next one will be, also one
+// that could not be claimed for the limit.
 func (b *Broker) Claim(ctx context.Context, limit int) (jobs []Job, next time.Time, err error) {
-	err = b.view(ctx, func(tx *sqlstore.Tx) (err error) {
-		next, err = tx.NextJob()
-		return err
-	})
-	if err != nil || next.IsZero() || next.After(b.now()) {
-		return nil, next, err
+	if !b.jobs.Swap(false) { // else there is something to be claimed, most likely
+		err = b.view(ctx, func(tx *sqlstore.Tx) (err error) {
+			next, err = tx.NextJob()
+			return err
+		})
+		if err != nil || next.IsZero() || next.After(b.now()) {
+			return nil, next, err
+		}
 	}
 	err = b.do(ctx, systemWorker, sqlstore.Ends, func(u *unit) error {
 		jobs = nil

@@ -50,14 +50,13 @@ func (cfg Config) effects(ctx context.Context) {
 				}
 			})
 		}
-		switch {
-		case len(slots) == parallel:
-			select {
-			case <-over:
-			case <-ctx.Done():
-			}
-		case len(jobs) == 0:
+		if len(slots) < parallel {
 			cfg.await(ctx, next, queued, over)
+			continue
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
 		}
 	}
 }
