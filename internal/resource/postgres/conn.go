@@ -43,19 +43,28 @@ func (c conn) query(ctx context.Context, sql string, args ...string) ([][]string
 // prepared is query with a statement that the server prepares once for each
 // connection: for what is asked at every grant.
 func (c conn) prepared(ctx context.Context, sql string, args ...string) ([][]string, error) {
-	name, ok := c.CustomData()[sql].(string)
-	if !ok {
-		name = fmt.Sprintf("daypass_%d", len(c.CustomData()))
-		if _, err := c.Prepare(ctx, name, sql, nil); err != nil {
-			return nil, err
-		}
-		c.CustomData()[sql] = name
+	name, err := c.prepare(ctx, sql)
+	if err != nil {
+		return nil, err
 	}
 	values := make([][]byte, len(args))
 	for i, a := range args {
 		values[i] = []byte(a)
 	}
 	return rowsOf(c.ExecPrepared(ctx, name, values, nil, nil).Read())
+}
+
+// prepare returns the name of a statement that is prepared.
+func (c conn) prepare(ctx context.Context, sql string) (string, error) {
+	if name, ok := c.CustomData()[sql].(string); ok {
+		return name, nil
+	}
+	name := fmt.Sprintf("daypass_%d", len(c.CustomData()))
+	if _, err := c.Prepare(ctx, name, sql, nil); err != nil {
+		return "", err
+	}
+	c.CustomData()[sql] = name
+	return name, nil
 }
 
 func rowsOf(result *pgconn.Result) ([][]string, error) {

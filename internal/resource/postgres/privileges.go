@@ -63,10 +63,7 @@ where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass a
 // ensure makes the scope role of p with its privileges, unless it is known to
 // be there.
 func (s *server) ensure(ctx context.Context, role string, p privileges) error {
-	s.mu.Lock()
-	known := s.scopes[role]
-	s.mu.Unlock()
-	if known {
+	if s.knows(role) {
 		return nil
 	}
 	err := patiently(ctx, func() error {

@@ -16,8 +16,16 @@ func (c *connector) Provision(ctx context.Context, t resource.Target) error {
 	if err != nil {
 		return err
 	}
+	if err := g.bears(ctx); err != nil {
+		return err
+	}
 	if err := g.on.makes.do(ctx, g); err != nil {
 		return err
+	}
+	if !g.done {
+		if err := g.realise(ctx); err != nil {
+			return err
+		}
 	}
 	c.mu.Lock()
 	c.made[g.role.name] = g.madeGrant
@@ -59,7 +67,7 @@ func (c *connector) making(t resource.Target) (*making, error) {
 	if len(g.needs.Rows) > 0 {
 		g.role.views = readerOf(g.role.scope)
 	}
-	return &making{g, config, scope, was}, nil
+	return &making{madeGrant: g, config: config, scope: scope, was: was}, nil
 }
 
 // madeRole is the role of a grant as it should be.

@@ -13,50 +13,44 @@ type making struct {
 	config *Config
 	scope  *Scope
 	was    found // when access was asked for
+	done   bool  // its role is there
 }
 
 // makeAll makes the roles of grants that are wanted at about the same time: what
 // the names of equal scopes stand for is asked once, and one transaction makes
-// all roles. Where that does not go well each is made by itself.
+// all roles. It does only what is quick, so that nobody waits long for others: a
+// role whose scope role is not there yet, that is there itself, or beside which
+// another one cannot be made, is left to who wants it.
 func (s *server) makeAll(ctx context.Context, all []*making) []error {
 	errs := s.fit(ctx, all)
-	for i, g := range all {
-		if errs[i] == nil {
-			errs[i] = g.bears(ctx)
-		}
-	}
-	scopes := map[string]error{}
 	var fresh []*making
+	var roles []madeRole
 	for i, g := range all {
-		if errs[i] != nil {
-			continue
-		}
-		err, done := scopes[g.role.scope]
-		if !done {
-			err = s.ensure(ctx, g.role.scope, g.needs)
-			scopes[g.role.scope] = err
-		}
-		if errs[i] = err; err == nil && !s.c.has(g.role.name) {
-			fresh = append(fresh, g)
+		if errs[i] == nil && s.knows(g.role.scope) && !s.c.has(g.role.name) {
+			fresh, roles = append(fresh, g), append(roles, g.role)
 		}
 	}
-	made := len(fresh) > 1 && s.with(ctx, func(on conn) error {
+	if len(fresh) == 0 {
+		return errs
+	}
+	err := s.with(ctx, func(on conn) error {
 		f, err := s.look(ctx, on)
 		if err != nil {
 			return err
 		}
-		roles := make([]madeRole, len(fresh))
-		for i, g := range fresh {
-			roles[i] = g.role
-		}
 		return s.createRoles(ctx, on, f, roles)
-	}) == nil
-	for i, g := range all {
-		if errs[i] == nil && !(made && slices.Contains(fresh, g)) {
-			errs[i] = g.realise(ctx)
-		}
+	})
+	for _, g := range fresh {
+		g.done = err == nil
 	}
 	return errs
+}
+
+// knows reports whether a scope role is known to be there.
+func (s *server) knows(scope string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.scopes[scope]
 }
 
 // has reports whether this process has made a role.

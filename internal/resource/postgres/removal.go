@@ -72,8 +72,11 @@ func (s *server) dropUnused(ctx context.Context, on conn, all []*removal) error 
 	for _, m := range all {
 		names, oids = append(names, ident(m.role)), append(oids, m.oid)
 	}
-	of := "any(" + literal("{"+strings.Join(oids, ",")+"}") + "::oid[])"
-	results, err := on.Exec(ctx, "BEGIN; DROP ROLE IF EXISTS "+strings.Join(names, ", ")+"; COMMIT; "+fmt.Sprintf(strayersSQL, of)).ReadAll()
+	strayers, err := on.prepare(ctx, fmt.Sprintf(strayersSQL, "any($1::oid[])"))
+	if err != nil {
+		return err
+	}
+	results, err := on.Exec(ctx, "BEGIN; DROP ROLE IF EXISTS "+strings.Join(names, ", ")+"; COMMIT; EXECUTE "+strayers+"("+literal("{"+strings.Join(oids, ",")+"}")+")").ReadAll()
 	if on.IsClosed() {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 // four, one commit carries the work of several.
 const (
 	workConns = 4
-	lookConns = 2
+	lookConns = 4
 )
 
 // adminParams hold for connections of ours: how statements are read, and that
@@ -56,8 +56,7 @@ type server struct {
 func newServer(c *connector, at endpoint, user string) *server {
 	s := &server{c: c, at: at, user: user, database: at.database, scopes: map[string]bool{}, reaches: map[string]*reach{}}
 	s.work, s.looks = newPool(s, workConns), newPool(s, lookConns)
-	s.makes.turns, s.makes.take = workConns/2, s.makeAll
-	s.removes.turns, s.removes.take = workConns/2, s.removeAll
+	s.makes.take, s.removes.take = s.makeAll, s.removeAll
 	s.cutter.s = s
 	return s
 }

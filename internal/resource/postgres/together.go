@@ -15,14 +15,13 @@ const (
 
 // together does at once what many callers want each for itself: while a turn
 // runs, what comes meanwhile gathers for the next one. Nobody waits for others
-// to come.
+// to come. A turn must be quick, for everybody waits for it.
 type together[T any] struct {
-	turns int                                        // at once
-	take  func(ctx context.Context, all []T) []error // an error for each
+	take func(ctx context.Context, all []T) []error // an error for each
 
 	mu      sync.Mutex
 	waiting []*wish[T]
-	running int
+	running bool
 }
 
 type wish[T any] struct {
@@ -38,8 +37,8 @@ func (t *together[T]) do(ctx context.Context, what T) error {
 	w := &wish[T]{ctx, what, make(chan error, 1)}
 	t.mu.Lock()
 	t.waiting = append(t.waiting, w)
-	if t.running < t.turns {
-		t.running++
+	if !t.running {
+		t.running = true
 		go t.run()
 	}
 	t.mu.Unlock()
@@ -67,7 +66,7 @@ func (t *together[T]) run() {
 		turn := slices.Clone(t.waiting[:min(mostTogether, len(t.waiting))])
 		t.waiting = slices.Delete(t.waiting, 0, len(turn))
 		if len(turn) == 0 {
-			t.running--
+			t.running = false
 			t.mu.Unlock()
 			return
 		}
