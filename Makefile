@@ -54,7 +54,7 @@ bench: setup build ## Measure beside what it is compared with; writes docs/bench
 
 bench-postgres: setup build ## Measure the PostgreSQL gateway beside pgbouncer
 	@$(GO) build -o bin/bench ./bench
-	@bin/bench -only postgres,grants $(BENCH)
+	@bin/bench -only postgres,grants,sessions,ends $(BENCH)
 
 chaos: ## Kill a server at every point, 25 times each; SEED=… POINT=… repeats one
 	@SEED=$(SEED) POINT=$(POINT) tools/chaos

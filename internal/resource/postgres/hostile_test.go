@@ -97,6 +97,9 @@ func TestHostileBeginnings(t *testing.T) {
 	}
 }
 
+// Who a client is to the database, the gateway alone says.
+//
+// Invariant: A26
 // Attack: PG-04
 func TestStartupParametersAreAListOfTheirOwn(t *testing.T) {
 	d := newDesk(t, deskOptions{})
