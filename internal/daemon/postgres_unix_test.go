@@ -25,10 +25,13 @@ const orders = `resources:
       upstream: %s
       user: %s
       password: {env: DAYPASS_TEST_ORDERS_PASSWORD}
+      rows:
+        remainder: {table: public.orders, where: "id %% 2 = :of", literals: {of: integer}}
     roles:
       read: {actions: [select], tables: [public.orders]}
       write: {actions: [insert, select], tables: [public.orders]}
       some: {actions: [select], tables: [public.orders], max_rows: 150}
+      even: {actions: [select], tables: [public.orders], rows: {public.orders: {template: remainder, of: 0}}}
 policy:
   rules:
     - {name: all, when: 'resource.id == "orders-db"', approve: auto, max_duration: 1h, max_total: 2h}
@@ -65,7 +68,7 @@ func guardOf(t *testing.T, pg *pgtest.Server) *guarded {
 		g.kill()
 		pg.Run(t, g.database, `do $$ declare r record; begin
 			for r in select rolname from pg_roles where rolname like 'daypass\_%' loop
-				execute format('drop owned by %I', r.rolname);
+				execute format('drop owned by %I cascade', r.rolname);
 				execute format('drop role %I', r.rolname);
 			end loop; end $$`)
 	})
@@ -301,5 +304,44 @@ func TestLimitsOutliveARestart(t *testing.T) {
 	g.start()
 	if got := read("1"); !strings.Contains(got, "FATAL:  the Daypass grant "+r.Grant.ID+" has a limit, and Daypass stopped without a record of how much its sessions had read") || !strings.Contains(got, "Ask again: ") {
 		t.Error(got)
+	}
+}
+
+// A role with a row filter, and a scope with other values, which a role for all
+// rows covers.
+//
+// Invariant: A1, A20
+// Attack: REQ-07
+func TestOnlyTheseRowsOfThisTable(t *testing.T) {
+	g := guard(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	read := func(r api.Request, sql string) string {
+		t.Helper()
+		out, err := g.psql(ctx, *g.call("user:ana", "GET", "/v1/requests/"+r.ID, nil).is(200).request().Grant.Connect, g.token("user:ana", r), sql)
+		if err != nil && !strings.Contains(out, "ERROR:") {
+			t.Errorf("%v %s", err, out)
+		}
+		return out
+	}
+	even := g.granted("user:ana", "orders-db", "even", 5*time.Minute)
+	const scope = `{"actions":["select"],"rows":{"public.orders":{"of":"1","template":"remainder"}},"tables":["public.orders"]}`
+	ask := func(of string) answer {
+		return g.call("user:ana", "POST", "/v1/requests", m{"resource": "orders-db", "duration": "5m", "reason": "x", "scope": m{"actions": []string{"select"}, "tables": []string{"public.orders"}, "rows": m{"public.orders": m{"template": "remainder", "of": of}}}})
+	}
+	odd := ask("1").is(201).request()
+	if string(odd.Scope) != scope || !strings.Contains(string(odd.Target), `"summary":"Asked for 1 table, of public.orders only the rows where id % 2 = 1; effectively `) {
+		t.Errorf("%s %s", odd.Scope, odd.Target)
+	}
+	for r, want := range map[*api.Request][2]string{&even: {"50\n", "2550\n"}, &odd: {"50\n", "2500\n"}} {
+		if n, sum := read(*r, "select count(*) from orders"), read(*r, "select sum(total) from orders"); n != want[0] || sum != want[1] {
+			t.Errorf("%s rows with the sum %s, want %s", n, sum, want)
+		}
+		if out := read(*r, "select count(*) from public.orders"); !strings.Contains(out, "ERROR:  42501") {
+			t.Error(out)
+		}
+	}
+	if a := ask("1 or true"); a.status != 403 || !strings.Contains(string(a.body), "must be like 1") {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -45,7 +46,7 @@ func (k *keyless) Read(b []byte) (int, error) {
 		case 'Z':
 			k.ready = true
 		}
-		k.rest.Reset(append(message, body...))
+		k.rest.Reset(slices.Concat(message, body))
 	}
 	return k.rest.Read(b)
 }
