@@ -40,6 +40,16 @@ func callsOut(s *siege, c *pgx.Conn, _ attempt) bool {
 	}
 }
 
+func showsInError(s *siege, c *pgx.Conn, _ attempt) bool {
+	for _, from := range []string{"orders", "public.orders"} {
+		_, err := c.PgConn().Exec(context.Background(), "select count(*) from "+from+" where id > 500 and card::int > 0").ReadAll()
+		if err != nil && strings.Contains(err.Error(), `"card `) {
+			return true
+		}
+	}
+	return false
+}
+
 func notifies(sql ...string) func(*siege, *pgx.Conn, attempt) bool {
 	return func(s *siege, c *pgx.Conn, _ attempt) bool {
 		s.run(c, sql...)

@@ -61,7 +61,7 @@ var walls = []attempt{
 	{name: "view that is not granted", sql: []string{"select card from v_private"}, got: secret},
 	{name: "query_to_xml of another table", sql: []string{"select query_to_xml('select card from secrets', true, false, '')", "select table_to_xml('secrets', true, false, '')"}, got: secret},
 	{name: "function that runs any SQL with the caller's rights", sql: []string{"select run_any('select card from secrets')"}, got: secret},
-	{name: "COPY … TO PROGRAM", sql: []string{"copy orders to program 'cat > $DIR/by_program'"}, sees: "select (pg_stat_file('$DIR/by_program', true)).size > 0", undo: "copy (select 1) to program 'rm -f $DIR/by_program'"},
+	{name: "COPY … TO PROGRAM", sql: []string{"copy orders to program 'cat > $DIR/by_program'"}, sees: "select (pg_stat_file('$DIR/by_program', true)).size > 0", undo: "copy (select 1) to program 'cat > /dev/null; rm -f $DIR/by_program'"},
 	{name: "COPY FROM a file of the server", sql: []string{"create temp table lines (l text)", "copy lines from '$DIR/data/PG_VERSION'", "select l from lines"}, got: `^1\d$`},
 	{name: "COPY TO a file of the server", sql: []string{"copy orders to '$DIR/by_copy'"}, sees: "select (pg_stat_file('$DIR/by_copy', true)).size > 0", undo: "copy (select 1) to program 'rm -f $DIR/by_copy'"},
 	{name: "lo_import", sql: []string{"select lo_import('$DIR/data/PG_VERSION')"}, sees: "select exists (select from pg_largeobject_metadata)", undo: "select lo_unlink(oid) from pg_largeobject_metadata"},
@@ -95,6 +95,21 @@ var further = []attempt{
 	{name: "secret in a setting of the database", sql: []string{"select current_setting('app.region_key', true)"}, got: "region secret"},
 	{name: "something left behind that belongs to the shared scope role", sql: []string{"set role \"$SCOPE\"", "select set_config('role', '$SCOPE', false)", "select lo_create(0)"}, sees: "select exists (select from pg_largeobject_metadata where lomowner::regrole::text = '$SCOPE')", undo: "select lo_unlink(oid) from pg_largeobject_metadata"},
 	{name: "write-ahead log filled (pg_logical_emit_message)", sql: []string{"select pg_logical_emit_message(false, 'a', repeat('x', 1000000))", "select pg_logical_emit_message(false, 'a', 'b'::bytea)"}, got: "^[0-9A-F]+/[0-9A-F]+$"},
+}
+
+// pastFilters are tried with the first 500 of the 1000 rows of orders.
+var pastFilters = []attempt{
+	{name: "the table by its full name", sql: []string{"select count(*) from public.orders", "select count(*) from only public.orders"}, got: "^1000$"},
+	{name: "another search_path, then the name alone", sql: []string{"set search_path = public", "select set_config('search_path', 'public', false)", "select count(*) from orders"}, got: "^1000$"},
+	{name: "a condition that is looked at before the filter (a cheap function of one's own)", sql: []string{"create function pg_temp.tell(c text) returns bool language plpgsql cost 0.0000001 as $$ begin if substr(c, 6)::int > 500 then perform set_config('my.seen', c, false); end if; return true; end $$", "select count(*) from public.orders where pg_temp.tell(card)", "select count(*) from orders where pg_temp.tell(card)", "select current_setting('my.seen', true)"}, got: "^card "},
+	{name: "an error that shows a value", act: showsInError},
+	{name: "the role that reads for the filter", sql: []string{"set role \"$READER\"", "select set_config('role', '$READER', false)", "select count(*) from public.orders"}, got: "^1000$"},
+	{name: "another view in place of the filter", sql: []string{"create or replace view \"$READER\".orders as select * from public.orders", "alter view \"$READER\".orders set (security_barrier = false)"}, sees: "select not exists (select from pg_class where relnamespace = '$READER'::regnamespace and relname = 'orders' and reloptions = '{security_barrier=true}')", undo: "alter view \"$READER\".orders set (security_barrier = true)"},
+	{name: "COPY of the table", sql: []string{"copy public.orders to stdout", "create temp table all_of_it as select * from public.orders", "select count(*) from all_of_it"}, got: "^1000$"},
+	{name: "statistics of the table (pg_stats)", sql: []string{"select histogram_bounds::text from pg_stats where tablename = 'orders' and attname = 'card'"}, got: "card"},
+	{name: "a plan that counts rows which are not shown (EXPLAIN ANALYZE)", sql: []string{"explain (analyze, timing off) select * from orders where id = 700", "explain (analyze, timing off) select * from public.orders where id = 700"}, got: "Rows Removed by Filter: 1|actual rows=1"},
+	{name: "the same by a function that runs any SQL", sql: []string{"select run_any('explain (analyze, timing off, format json) select * from orders where id = 700')"}, got: `"Rows Removed by Filter": 1|"Actual Rows": 1`},
+	{name: "how many rows the table has (pg_class.reltuples)", sql: []string{"select reltuples::int from pg_class where oid = 'public.orders'::regclass", "select reltuples::int from pg_class where relname = 'orders' and relkind = 'r'"}, got: "^1000$"},
 }
 
 // nobodys work for nobody, not even for a superuser.

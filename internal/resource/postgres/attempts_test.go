@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ type attempt struct {
 
 // victim is a database that has what real ones have.
 const victim = `
-create table secrets (card text); insert into secrets select 'the secret' from generate_series(1, 100); analyze secrets;
+create table secrets (card text); insert into secrets select 'the secret' from generate_series(1, 100); analyze secrets; analyze orders;
 create view v_public as select card from secrets; grant select on v_public to public;
 create view v_private as select card from secrets;
 create function sd_secret() returns text language sql security definer as 'select card from secrets limit 1';
@@ -52,6 +53,9 @@ alter role app set app.api_key = 'guc secret'; alter database shop set app.regio
 type siege struct {
 	*desk
 	mine, others pass
+	few          pass   // of mine, with a row filter
+	reader       string // that its view belongs to
+	rows         string // that whoever tries has in orders
 	role         string // whose session tries
 	extended     bool   // by Parse, Bind and Execute
 	admin        *pgx.Conn
@@ -70,16 +74,18 @@ func besieged(t *testing.T, hardened bool) *siege {
 	w, user, password := &world{t: t, pg: pg, database: "shop", now: time.Now}, pgtest.Superuser, pgtest.Password
 	if hardened {
 		t.Setenv("DAYPASS_TEST_DBA", pgtest.Password)
-		plan := planned(t, Preparation{Upstream: pg.Upstream("shop"), As: pgtest.Superuser, Password: config.Secret{Env: "DAYPASS_TEST_DBA"}, User: "daypass", Harden: true})
+		plan := planned(t, Preparation{Upstream: pg.Upstream("shop"), As: pgtest.Superuser, Password: config.Secret{Env: "DAYPASS_TEST_DBA"}, User: "daypass", Harden: true, Rows: true})
 		if err := plan.Apply(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		user, password = "daypass", "d"
 		pg.Run(t, "shop", "alter role daypass password 'd'")
 	}
-	s := &siege{desk: newDesk(t, deskOptions{world: asLogin(t, w, user, password), user: user})}
+	const filter = `rows: {first: {table: public.orders, where: "total <= :most", literals: {most: integer}}}`
+	s := &siege{desk: newDesk(t, deskOptions{world: asLogin(t, w, user, password), user: user, more: filter}), rows: "1000"}
 	s.mine, s.others = s.pass(readOrders, time.Hour), s.pass(readOrders, time.Hour)
-	s.role = roleOf(s.mine.id)
+	s.few = s.pass(`{"actions":["select"],"rows":{"public.orders":{"most":500,"template":"first"}},"tables":["public.orders"]}`, time.Hour)
+	s.role, s.reader = roleOf(s.mine.id), readerOf(s.world.scope(s.few.id))
 	s.admin = pg.Connect(t, pgtest.Superuser, pgtest.Password, "shop")
 	return s
 }
@@ -98,7 +104,7 @@ func (s *siege) neighbours() {
 }
 
 func (s *siege) fill(text string) string {
-	return strings.NewReplacer("$ROLE", s.role, "$SCOPE", s.scope(), "$OTHER", roleOf(s.others.id), "$DB", s.database, "$PORT", fmt.Sprint(s.pg.Port), "$DIR", s.pg.Dir).Replace(text)
+	return strings.NewReplacer("$ROLE", s.role, "$SCOPE", s.scope(), "$READER", s.reader, "$OTHER", roleOf(s.others.id), "$DB", s.database, "$PORT", fmt.Sprint(s.pg.Port), "$DIR", s.pg.Dir).Replace(text)
 }
 
 func (s *siege) scope() string {
@@ -131,9 +137,9 @@ func (s *siege) run(c *pgx.Conn, statements ...string) []string {
 
 // attempt reports whether an attempt works in one of the two ways to send a
 // statement.
-func (s *siege) attempt(a attempt) bool {
+func (s *siege) attempt(a attempt, with pass) bool {
 	for _, s.extended = range []bool{false, true} {
-		if s.try(a, func() *pgx.Conn { return s.connect(s.mine) }) {
+		if s.try(a, func() *pgx.Conn { return s.connect(with) }) {
 			return true
 		}
 	}
@@ -145,7 +151,7 @@ func (s *siege) try(a attempt, open func() *pgx.Conn) bool {
 	s.t.Helper()
 	s.neighbours()
 	c := open()
-	if got := answer(c, "select count(*) from orders"); got != "1000" { // a session that is dead would make all of them fail
+	if got := answer(c, "select count(*) from orders"); got != s.rows { // a session that is dead would make all of them fail
 		s.t.Fatalf("%s: orders has %s rows", a.name, got)
 	}
 	worked := s.worked(a, c)
@@ -202,7 +208,7 @@ func TestAttempts(t *testing.T) {
 			newer := answer(s.admin, "select current_setting('server_version_num')::int >= 160000") == "t"
 			for _, a := range all {
 				o := outcomes[a.name]
-				o[i] = s.attempt(a)
+				o[i] = s.attempt(a, s.mine)
 				if on, differs := since16[a.name]; newer && differs {
 					if o[i] != on.newer[i] {
 						t.Errorf("%s: on this version it works: %v", a.name, o[i])
@@ -211,11 +217,17 @@ func TestAttempts(t *testing.T) {
 				}
 				outcomes[a.name] = o
 			}
+			s.rows = "500"
+			for _, a := range pastFilters {
+				o := outcomes[a.name]
+				o[i] = s.attempt(a, s.few)
+				outcomes[a.name] = o
+			}
 			if hardened {
 				return
 			}
-			s.role, s.extended = "root", false
-			for _, a := range all {
+			s.role, s.rows, s.extended = "root", "1000", false
+			for _, a := range slices.Concat(all, pastFilters) {
 				worked := s.try(a, func() *pgx.Conn {
 					s.pg.Run(t, "shop", "alter role root password 'r'")
 					return s.pg.Connect(t, "root", "r", "shop")

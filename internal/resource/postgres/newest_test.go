@@ -17,7 +17,7 @@ import (
 // onNewest are the tests that run on the newest PostgreSQL too: what makes and
 // removes roles, what carries and ends sessions, and the ways out of a grant.
 const onNewest = `^(TestAGrantIsARoleThatReachesItsScope|TestARoleEndsWithItsGrant|TestScopesBecomePrivileges|TestInspectSaysWhatARoleWouldReach|TestPrepared` +
-	`|TestRemoveWhateverASessionLeft|TestCutEndsSessionsTogether|TestReconcileSweepsAndMends|TestEndsOfOneSession|TestARefusedStatementKeepsTheOrderOfAnswers` +
+	`|TestRowFilters|TestRowFiltersDoNotLeak|TestRowFiltersAreLookedAfter|TestRemoveWhateverASessionLeft|TestCutEndsSessionsTogether|TestReconcileSweepsAndMends|TestEndsOfOneSession|TestARefusedStatementKeepsTheOrderOfAnswers` +
 	`|TestTheRecordHasWhatRan|TestCopyBothWaysAndLargeValues|TestPsql|TestCancelRequests|TestMembershipsOfAGrant|TestKeysOfTheNewestProtocol|TestAttempts)$`
 
 // Grants hold on the newest PostgreSQL as they do on that of the machine.
