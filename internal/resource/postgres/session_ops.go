@@ -121,6 +121,9 @@ func (o *ops) push(p op) error {
 	case p.kind == copyEnd && o.queue.n == 0:
 		return nil // after a COPY that has failed
 	}
+	if p.kind == 'S' {
+		o.skipping = false // what comes after it is looked at again
+	}
 	p.name, p.of = cutName(p.name), cutName(p.of)
 	o.queue.push(p)
 	return nil

@@ -80,6 +80,7 @@ func TestAnswersFindTheirStatements(t *testing.T) {
 		"suspended":                            {">P::a >B: >E: >E: >S <1 <2 <D <s <D <C:SELECT_1 <Z:I", "E=a/1 E=a/1"},
 		"an error skips to the sync":           {">P::a >B: >E: >S >P::b >B: >E: >S <E:x <Z:I <1 <2 <C:SELECT_0 <Z:I", "P=a/0 E=b/0"},
 		"and what comes before it is read":     {">P::a <E:x >B: >E: >Q:z >S <Z:I >Q:b <C:SELECT_0 <Z:I", "P=a/0 Q=b/0"},
+		"what follows a late sync is read":     {">P::a <E:x >B: >S >P::b >B: >E: >S <Z:I <1 <2 <C:SELECT_0 <Z:I", "P=a/0 E=b/0"},
 		"an error at a sync":                   {">P::a >B: >E: >S <1 <2 <C:INSERT_0_1 <E:x <Z:I", "E=a/0 S=/0"},
 		"a Parse that fails takes no place":    {">P:s:a >S <1 <Z:I >P:s:b >S <E:x <Z:I >B::s >E: >S <2 <C:SELECT_0 <Z:I", "P=b/0 E=a/0"},
 		"a Parse on the way does":              {">P:s:a >S >P:t:b >B::t >E: >S <1 <Z:I <1 <2 <C:SELECT_0 <Z:I", "E=b/0"},
