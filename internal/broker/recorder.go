@@ -66,6 +66,10 @@ func (b *Broker) Record(ctx context.Context, e *audit.Entry, principal string, d
 	return b.recorder.record(ctx, e, principal, durable)
 }
 
+// Room reports whether Record takes an entry now without waiting. An eighth of
+// the backlog is left for those who record between the question and the entry.
+func (b *Broker) Room() bool { return len(b.recorder.queue) < backlog-backlog/8 }
+
 // CountDenied counts a denial of somebody who showed no valid credential.
 func (b *Broker) CountDenied(source, channel, what string) {
 	b.recorder.count(countKey{audit.AccessDeniedSummary, source, channel, what})

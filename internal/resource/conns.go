@@ -24,7 +24,7 @@ func PeerOf(a net.Addr) netip.Prefix {
 // DropUnsent has the kernel drop what it has not sent when c, below TLS, is
 // closed: a reset, never something that could look like a proper end.
 func DropUnsent(c net.Conn) {
-	if tcp, ok := c.(*net.TCPConn); ok {
+	if tcp, ok := c.(interface{ SetLinger(seconds int) error }); ok {
 		_ = tcp.SetLinger(0)
 	}
 }

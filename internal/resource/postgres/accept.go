@@ -111,6 +111,7 @@ func (g *Gateway) Serve(l net.Listener) error {
 
 // accept serves one connection on a goroutine of its own.
 func (g *Gateway) accept(c net.Conn) {
+	c = rideable(c)
 	if !g.visitors.enter(c) {
 		_ = c.Close()
 		return

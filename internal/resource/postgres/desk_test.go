@@ -136,6 +136,7 @@ resources:
 	if d.gw, err = newGateway(deps, use, []byte("mock")); err != nil {
 		t.Fatal(err)
 	}
+	d.gw.carrier.off = goroutines
 	served := make(chan error, 1)
 	go func() { served <- d.gw.Serve(l) }()
 	t.Cleanup(func() {
@@ -153,6 +154,21 @@ resources:
 		}
 	})
 	return d
+}
+
+// goroutines says how desks carry their sessions.
+var goroutines bool
+
+// onBothWays runs a test on each way in which a session can be carried.
+func onBothWays(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	for _, way := range []string{"loop", "goroutines"} {
+		t.Run(way, func(t *testing.T) {
+			goroutines = way == "goroutines"
+			defer func() { goroutines = false }()
+			f(t)
+		})
+	}
 }
 
 // pass is a grant of user:ana's with a token.
@@ -300,7 +316,10 @@ type record struct {
 	counted map[string]int
 	fail    error
 	before  func(e *audit.Entry, durable bool)
+	room    func() bool // nil: always
 }
+
+func (r *record) Room() bool { return r.room == nil || r.room() }
 
 func (r *record) Record(ctx context.Context, e *audit.Entry, _ string, durable bool) error {
 	if e.Statement != nil { // as it is read from the record

@@ -89,13 +89,16 @@ func (s *session) halt(e *wire.Error, apart func(*session)) bool {
 		return false
 	}
 	s.over, s.last, s.since = true, e, time.Now()
-	running := s.server != nil
+	running, wake := s.server != nil, s.wake
 	s.timers = append(s.timers, time.AfterFunc(lastCall, func() { abort(s.raw) }))
 	s.mu.Unlock()
 	s.ops.close()
 	_ = s.raw.SetReadDeadline(s.since)
 	_ = s.raw.SetWriteDeadline(s.since.Add(farewell))
 	apart(s)
+	if wake != nil {
+		wake()
+	}
 	return running
 }
 
@@ -160,7 +163,7 @@ func (s *session) farewell() {
 
 // rest ends a session that has nothing to do, because the gateway shuts down.
 func (s *session) rest() {
-	if status, idle := s.ops.idle(); idle && status == 'I' {
+	if status, idle := s.ops.idle(); idle && status == 'I' && !s.owing.Load() {
 		s.stop(shuttingDown())
 	}
 }
@@ -198,7 +201,7 @@ func (s *session) warn() time.Duration {
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.partial {
+	if s.partial || s.owing.Load() {
 		return again
 	}
 	notice := wire.Error{

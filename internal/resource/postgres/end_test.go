@@ -64,7 +64,9 @@ var doings = map[string]func(ctx context.Context, c *pgx.Conn) error{
 //
 // Invariant: A1, A2, A4, A5
 // Attack: PG-12, PG-17
-func TestSessionsAreCutInTheInstant(t *testing.T) {
+func TestSessionsAreCutInTheInstant(t *testing.T) { onBothWays(t, testSessionsAreCutInTheInstant) }
+
+func testSessionsAreCutInTheInstant(t *testing.T) {
 	for _, how := range []string{live.ReasonExpired, live.ReasonRevoked} {
 		t.Run(how, func(t *testing.T) {
 			d := newDesk(t, deskOptions{})
@@ -142,6 +144,10 @@ func TestSessionsAreCutInTheInstant(t *testing.T) {
 // Invariant: A1, A4
 // Attack: PG-12
 func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
+	onBothWays(t, testAClientThatDoesNotReadIsCutOff)
+}
+
+func testAClientThatDoesNotReadIsCutOff(t *testing.T) {
 	for _, plain := range []bool{true, false} {
 		d := newDesk(t, deskOptions{plain: plain})
 		p := d.pass(readOrders, time.Hour)
@@ -179,7 +185,9 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 }
 
 // Invariant: A4
-func TestAnExtensionKeepsTheSession(t *testing.T) {
+func TestAnExtensionKeepsTheSession(t *testing.T) { onBothWays(t, testAnExtensionKeepsTheSession) }
+
+func testAnExtensionKeepsTheSession(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, 4*time.Second)
 	first := d.now().Add(4 * time.Second)
@@ -199,7 +207,9 @@ func TestAnExtensionKeepsTheSession(t *testing.T) {
 }
 
 // Other ends than that of the grant leave its other sessions alone.
-func TestEndsOfOneSession(t *testing.T) {
+func TestEndsOfOneSession(t *testing.T) { onBothWays(t, testEndsOfOneSession) }
+
+func testEndsOfOneSession(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, time.Hour)
 	kept, killed := d.connect(p), d.connect(p)
@@ -255,7 +265,9 @@ func (c cutting) cut(r *policy.Resource, role string) <-chan error {
 //
 // Invariant: A2
 // Attack: PG-17
-func TestTheEndOfAGrantCutsItsRole(t *testing.T) {
+func TestTheEndOfAGrantCutsItsRole(t *testing.T) { onBothWays(t, testTheEndOfAGrantCutsItsRole) }
+
+func testTheEndOfAGrantCutsItsRole(t *testing.T) {
 	roles := make(chan string, 10)
 	d := newDesk(t, deskOptions{wrap: func(c *connector) target { return cutting{c, roles} }})
 	for _, reason := range []string{live.ReasonExpired, live.ReasonRevoked, live.ReasonReturned, live.ReasonPolicy} {
@@ -323,6 +335,10 @@ func TestNothingIsForwardedAfterTheEnd(t *testing.T) {
 }
 
 func TestAnIdleSessionIsToldAMinuteBefore(t *testing.T) {
+	onBothWays(t, testAnIdleSessionIsToldAMinuteBefore)
+}
+
+func testAnIdleSessionIsToldAMinuteBefore(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, time.Hour)
 	config, err := pgx.ParseConfig(d.dsn(p.id, p.token))
@@ -375,7 +391,9 @@ func TestAnIdleSessionIsToldAMinuteBefore(t *testing.T) {
 // Shutdown lets a transaction come to its end, and cuts what does not.
 //
 // Invariant: A4
-func TestShutdown(t *testing.T) {
+func TestShutdown(t *testing.T) { onBothWays(t, testShutdown) }
+
+func testShutdown(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, time.Hour)
 	idle, busy, endless := d.connect(p), d.connect(p), d.connect(p)

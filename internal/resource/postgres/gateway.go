@@ -33,6 +33,7 @@ type Gateway struct {
 	budgets  budgets
 	telling  telling
 	draining atomic.Bool // sessions end when they have nothing to do
+	carrier  carrier
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -124,6 +125,7 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 		g.running.Wait()
 		close(done)
 	}()
+	defer g.carrier.close() // nobody is on it any more
 	select {
 	case <-done:
 		return err

@@ -13,7 +13,9 @@ import (
 
 // Invariant: A20
 // Attack: PG-06, PG-16
-func TestASessionIsThatOfItsGrant(t *testing.T) {
+func TestASessionIsThatOfItsGrant(t *testing.T) { onBothWays(t, testASessionIsThatOfItsGrant) }
+
+func testASessionIsThatOfItsGrant(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, time.Hour)
 	c := d.connect(p, "application_name=tests")

@@ -162,7 +162,9 @@ func TestChannelBinding(t *testing.T) {
 }
 
 // Attack: PG-03, PG-08, PG-09
-func TestHostileClients(t *testing.T) {
+func TestHostileClients(t *testing.T) { onBothWays(t, testHostileClients) }
+
+func testHostileClients(t *testing.T) {
 	d := newDesk(t, deskOptions{plain: true})
 	p := d.pass(readOrders, time.Hour)
 	for name, send := range map[string][]byte{
@@ -268,20 +270,15 @@ func (e *evil) dialUpstream(context.Context, *policy.Resource, string, map[strin
 		return nil, err
 	}
 	defer l.Close()
-	accepted := make(chan net.Conn, 1)
-	go func() {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		accepted <- c
-	}()
 	near, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		return nil, err
 	}
+	c, err := l.Accept() // it waits there already
+	if err != nil {
+		return nil, err
+	}
 	go func() {
-		c := <-accepted
 		defer c.Close()
 		b := make([]byte, 4096)
 		if _, err := c.Read(b); err != nil { // a statement came
@@ -296,7 +293,9 @@ func (e *evil) dialUpstream(context.Context, *policy.Resource, string, map[strin
 
 // Invariant: A1
 // Attack: PG-14, PG-09, PG-07
-func TestHostileServers(t *testing.T) {
+func TestHostileServers(t *testing.T) { onBothWays(t, testHostileServers) }
+
+func testHostileServers(t *testing.T) {
 	e := &evil{says: make(chan []byte, 1)}
 	d := newDesk(t, deskOptions{plain: true, target: e})
 	p := d.pass(readOrders, time.Hour)
@@ -344,7 +343,9 @@ func TestHostileServers(t *testing.T) {
 }
 
 // Attack: PG-10
-func TestCancelRequests(t *testing.T) {
+func TestCancelRequests(t *testing.T) { onBothWays(t, testCancelRequests) }
+
+func testCancelRequests(t *testing.T) {
 	d := newDesk(t, deskOptions{plain: true})
 	p := d.pass(readOrders, time.Hour)
 	c := d.connect(p)

@@ -12,6 +12,10 @@ import (
 //
 // Invariant: A1, A4
 func TestNoStatementPassesAfterTheEndThoughNothingHangsUp(t *testing.T) {
+	onBothWays(t, testNoStatementPassesAfterTheEndThoughNothingHangsUp)
+}
+
+func testNoStatementPassesAfterTheEndThoughNothingHangsUp(t *testing.T) {
 	d := newDesk(t, deskOptions{plain: true})
 	p := d.pass(writeOrders, 10*time.Minute)
 	idle, waiting := d.connect(p), d.connect(p)

@@ -26,6 +26,10 @@ import (
 //
 // Attack: PG-06, PG-07
 func TestARefusedStatementKeepsTheOrderOfAnswers(t *testing.T) {
+	onBothWays(t, testARefusedStatementKeepsTheOrderOfAnswers)
+}
+
+func testARefusedStatementKeepsTheOrderOfAnswers(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(writeOrders, time.Hour)
 	c := d.connect(p)
@@ -108,7 +112,9 @@ func TestARefusedStatementKeepsTheOrderOfAnswers(t *testing.T) {
 
 // Names are what the server makes of them: a Parse that fails has not taken the
 // place of the statement before it, and SQL shares the names of the protocol.
-func TestTheRecordHasWhatRan(t *testing.T) {
+func TestTheRecordHasWhatRan(t *testing.T) { onBothWays(t, testTheRecordHasWhatRan) }
+
+func testTheRecordHasWhatRan(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	c := d.connect(d.pass(readOrders, time.Hour))
 	ctx := context.Background()
@@ -152,7 +158,9 @@ func TestTheRecordHasWhatRan(t *testing.T) {
 }
 
 // Invariant: A20
-func TestCopyBothWaysAndLargeValues(t *testing.T) {
+func TestCopyBothWaysAndLargeValues(t *testing.T) { onBothWays(t, testCopyBothWaysAndLargeValues) }
+
+func testCopyBothWaysAndLargeValues(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		d := newDesk(t, deskOptions{plain: plain, script: []string{"create table blobs (id int, body text); create table twin (like blobs)"}})
 		c := d.connect(d.pass(`{"actions":["insert","select"],"tables":["public.blobs","public.twin"]}`, time.Hour))
@@ -218,6 +226,10 @@ func (failing) Read([]byte) (int, error) { return 0, errors.New("no more") }
 //
 // Attack: PG-13
 func TestSharedBuffersCarryNothingOver(t *testing.T) {
+	onBothWays(t, testSharedBuffersCarryNothingOver)
+}
+
+func testSharedBuffersCarryNothingOver(t *testing.T) {
 	released = func(b *[largeBuffer]byte) {
 		for i := range b {
 			b[i] = 0xdb
@@ -296,7 +308,9 @@ func TestStrictRecordsBeforeItForwards(t *testing.T) {
 }
 
 // A result that is cut off never looks complete.
-func TestBudgets(t *testing.T) {
+func TestBudgets(t *testing.T) { onBothWays(t, testBudgets) }
+
+func testBudgets(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(`{"actions":["select"],"max_rows":1500,"tables":["public.orders"]}`, time.Hour)
 	ctx := context.Background()
@@ -398,7 +412,9 @@ func (d *desk) psql(p pass, stdin string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func TestPsql(t *testing.T) {
+func TestPsql(t *testing.T) { onBothWays(t, testPsql) }
+
+func testPsql(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(writeOrders, time.Hour)
 	file := filepath.Join(t.TempDir(), "orders.tsv")
@@ -441,7 +457,9 @@ select count(*) from orders;
 	}
 }
 
-func TestPgbench(t *testing.T) {
+func TestPgbench(t *testing.T) { onBothWays(t, testPgbench) }
+
+func testPgbench(t *testing.T) {
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, time.Hour)
 	script := filepath.Join(t.TempDir(), "one.sql")

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"sync"
@@ -121,6 +122,14 @@ func (c *connector) config(at endpoint, database, user, password string, params 
 	out.DialFunc = pgconn.DialFunc(dial.New(at.addr()).DialContext)
 	if c.deps.Dial != nil {
 		out.DialFunc = pgconn.DialFunc(c.deps.Dial(at.addr()))
+	}
+	dialled := out.DialFunc
+	out.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialled(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return rideable(conn), nil
 	}
 	if out.TLSConfig, err = at.tls(); err != nil {
 		return nil, err

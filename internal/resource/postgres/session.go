@@ -39,8 +39,10 @@ type session struct {
 	ops     ops
 	in, out atomic.Int64 // bytes from and to the client
 
-	writing sync.Mutex // to the client
-	partial bool       // it has a part of a message; guarded by writing
+	writing  sync.Mutex // to the client
+	partial  bool       // it has a part of a message; guarded by writing
+	withheld waiting    // guarded by writing
+	owing    atomic.Bool
 
 	mu     sync.Mutex
 	server *pgconn.HijackedConn // nil: not yet
@@ -48,6 +50,7 @@ type session struct {
 	last   *wire.Error // what the client is told at the end; nil: nothing
 	since  time.Time   // of the end
 	timers []*time.Timer
+	wake   func() // has the loop that carries it look at it; nil: goroutines do
 
 	awaited, told bool // guarded by telling
 }
@@ -85,6 +88,7 @@ func (s *session) takes(up *pgconn.HijackedConn, keySize int) bool {
 		return false
 	}
 	_ = up.Conn.SetDeadline(time.Time{})
+	up.Frontend = nil // it has a buffer
 	s.key = s.g.cancels.add(s, keySize)
 	return true
 }
@@ -99,12 +103,17 @@ func (s *session) hello() ([]byte, error) {
 		}
 		b = wire.AppendParameterStatus(b, name, value)
 	}
+	s.server.ParameterStatuses = nil // they have been told
 	b = wire.AppendKeyData(b, binary.BigEndian.Uint32([]byte(s.key[:4])), []byte(s.key[4:]))
 	return wire.AppendReady(b, 'I'), nil
 }
 
-// serve carries the session to its end.
+// serve carries the session to its end: on a loop, where nothing of a session
+// that does nothing is kept but its state, or else on two goroutines.
 func (s *session) serve() {
+	if s.ride() {
+		return
+	}
 	defer s.g.leave(s.raw)
 	done := make(chan struct{})
 	go func() {
@@ -199,6 +208,13 @@ func (s *session) isOver() bool {
 	return over
 }
 
+// isStopped reports whether stop was called. It does not ask the clock.
+func (s *session) isStopped() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
 // toClient writes whole messages, or a part of one that is too long to be kept.
 // Nothing begins to go out after the end.
 func (s *session) toClient(b []byte) error {
@@ -213,6 +229,11 @@ func (s *session) write(b []byte, partial bool) error {
 	}
 	if s.isOver() {
 		return errStopped
+	}
+	if s.owing.Load() {
+		s.withheld.bytes = append(s.withheld.bytes, b...)
+		s.withheld.partial = partial
+		return nil
 	}
 	n, err := s.client.Write(b)
 	s.out.Add(int64(n))

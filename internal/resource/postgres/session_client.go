@@ -1,6 +1,7 @@
 package pgkind
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
@@ -31,41 +32,45 @@ func (s *session) fromClient() error {
 			return err // the client has gone
 		}
 		s.in.Add(int64(len(chunk)))
-		done, err := s.forward(scan, chunk)
-		if err != nil {
-			return err
-		}
-		if done {
-			// The server closes now, and with that the session ends.
-			_ = s.server.Conn.SetReadDeadline(time.Now().Add(lingering))
-			return errLeft
+		for len(chunk) > 0 {
+			taken, done, err := s.forward(scan, chunk)
+			if err != nil {
+				return err
+			}
+			if done {
+				// The server closes now, and with that the session ends.
+				_ = s.server.Conn.SetReadDeadline(time.Now().Add(lingering))
+				return errLeft
+			}
+			if chunk = chunk[taken:]; len(chunk) > 0 && !s.ops.wait() {
+				return errStopped
+			}
 		}
 		in.keep(0)
 	}
 }
 
-// forward takes a chunk of the client's messages to the server. done says that
-// the client has taken its leave.
-func (s *session) forward(scan *wire.Scanner, chunk []byte) (done bool, err error) {
-	from, end := 0, 0 // what of the chunk has been looked at, and has not gone out
+// forward takes a chunk of the client's messages to the server, up to where the
+// server has to answer some of them first. done says that the client has taken
+// its leave.
+func (s *session) forward(scan *wire.Scanner, chunk []byte) (taken int, done bool, err error) {
+	from, end, now := 0, 0, time.Now() // what of the chunk has been looked at, and has not gone out
 	for rest := chunk; len(rest) > 0 && !done; {
 		at := len(chunk) - len(rest)
+		if scan.Boundary() && s.ops.full() {
+			// The server answers what it has only when asked to.
+			return at, false, s.toServer(append(bytes.Clone(chunk[from:at]), wire.Flush, 0, 0, 0, 4))
+		}
 		part, next, err := scan.Next(rest)
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
 		rest = next
 		end = len(chunk) - len(rest)
 		out := part.Raw
 		if part.Count > 0 {
-			if s.ops.full() {
-				if err := s.drain(chunk[from:at]); err != nil {
-					return false, err
-				}
-				from = at
-			}
-			if out, err = s.look(part); err != nil {
-				return false, err
+			if out, err = s.look(part, now); err != nil {
+				return 0, false, err
 			}
 		}
 		done = part.Type == wire.Terminate && part.Whole
@@ -73,27 +78,15 @@ func (s *session) forward(scan *wire.Scanner, chunk []byte) (done bool, err erro
 			continue // it stays where it is, and goes out with what is around it
 		}
 		if err := s.toServer(chunk[from:at]); err != nil {
-			return false, err
+			return 0, false, err
 		}
 		if err := s.toServer(out); err != nil {
-			return false, err
+			return 0, false, err
 		}
 		from = end
 	}
 	// What comes after a Terminate goes nowhere: nobody has looked at it.
-	return done, s.toServer(chunk[from:end])
-}
-
-// drain waits until the server has answered some of what is on its way: it may
-// do so only when asked.
-func (s *session) drain(pending []byte) error {
-	if err := s.toServer(append(append([]byte{}, pending...), wire.Flush, 0, 0, 0, 4)); err != nil {
-		return err
-	}
-	if !s.ops.wait() {
-		return errStopped
-	}
-	return nil
+	return len(chunk), done, s.toServer(chunk[from:end])
 }
 
 func (s *session) toServer(b []byte) error {
@@ -108,8 +101,8 @@ func (s *session) toServer(b []byte) error {
 }
 
 // look takes note of a message, and returns what is to go out for it.
-func (s *session) look(part wire.Part) ([]byte, error) {
-	p := op{kind: part.Type, at: time.Now()}
+func (s *session) look(part wire.Part, now time.Time) ([]byte, error) {
+	p := op{kind: part.Type, at: now}
 	out := part.Raw
 	switch part.Type {
 	case wire.Query:

@@ -42,7 +42,7 @@ func (s *session) fromServer() error {
 func (s *session) deliver(scan *wire.Scanner, chunk []byte, seen int, must bool) (kept int, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	from, whole := 0, 0 // what has not gone out begins at from, and is whole up to whole
+	from, whole, now := 0, 0, time.Now() // what has not gone out begins at from, and is whole up to whole
 	for rest := chunk[seen:]; len(rest) > 0; {
 		at := len(chunk) - len(rest)
 		part, next, err := scan.Next(rest)
@@ -51,7 +51,7 @@ func (s *session) deliver(scan *wire.Scanner, chunk []byte, seen int, must bool)
 		}
 		rest = next
 		end := len(chunk) - len(rest)
-		out, err := s.watch(part)
+		out, err := s.watch(part, now)
 		if err != nil {
 			// What came before it has happened.
 			return 0, errors.Join(err, s.write(chunk[from:whole], false))
@@ -79,11 +79,10 @@ func (s *session) deliver(scan *wire.Scanner, chunk []byte, seen int, must bool)
 
 // watch takes note of what the server sent, and returns what the client gets
 // for it.
-func (s *session) watch(part wire.Part) ([]byte, error) {
+func (s *session) watch(part wire.Part, now time.Time) ([]byte, error) {
 	if part.Count == 0 {
 		return part.Raw, nil // more of a long message
 	}
-	now := time.Now()
 	switch part.Type {
 	case wire.DataRow, wire.CopyData:
 		return part.Raw, s.rows(part)
@@ -93,13 +92,13 @@ func (s *session) watch(part wire.Part) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return part.Raw, s.note(done, outcome{tag: string(tag)}, now)
+		return part.Raw, s.noted(done, outcome{tag: string(tag)}, now)
 	case wire.PortalSuspended:
 		done, err := s.ops.answer(part.Type, "", now)
 		if err != nil {
 			return nil, err
 		}
-		return part.Raw, s.note(done, outcome{tag: "suspended"}, now)
+		return part.Raw, s.noted(done, outcome{tag: "suspended"}, now)
 	case wire.ErrorResponse:
 		return s.failed(part, now)
 	case wire.ReadyForQuery:
@@ -162,5 +161,5 @@ func (s *session) failed(part wire.Part, now time.Time) ([]byte, error) {
 	} else if r == nil && part.Whole && e.Code == wire.CodePrivilege && e.Hint == "" {
 		out = wire.AppendHinted(nil, part.Body, s.g.askMore(s.resource, s.grant.ID, s.scope))
 	}
-	return out, s.note(done, how, now)
+	return out, s.noted(done, how, now)
 }

@@ -49,12 +49,17 @@ func (p *pieces) Write(b []byte) (int, error) {
 // alone is a session without a client and a server.
 func alone(t testing.TB) *session {
 	t.Helper()
+	return aloneWith(t, &record{})
+}
+
+func aloneWith(t testing.TB, rec *record) *session {
+	t.Helper()
 	index := live.New(time.Now)
 	t.Cleanup(index.Close)
 	index.Put(live.Grant{ID: "grt_1", Principal: "user:ana", Resource: "orders-db", Scope: json.RawMessage("{}"), StartsAt: time.Now().Add(-time.Minute)}, time.Now().Add(time.Hour))
 	secret, hash := credential.NewToken(credential.GrantToken)
 	index.PutCredential(live.Credential{Hash: live.Hash(hash), Grant: "grt_1", Kind: live.KindToken})
-	guard := gateway.New(index, &record{}, time.Now, false)
+	guard := gateway.New(index, rec, time.Now, false)
 	guarded, err := guard.Open(context.Background(), gateway.Attempt{
 		Gateway: "postgres", Secret: secret.Reveal(), Prefix: credential.GrantToken, Resource: "orders-db", Allow: func(*live.Grant) error { return nil },
 	})

@@ -15,7 +15,9 @@ import (
 //
 // Invariant: A31
 // Attack: PG-12
-func TestWhatWasCutIsOnRecord(t *testing.T) {
+func TestWhatWasCutIsOnRecord(t *testing.T) { onBothWays(t, testWhatWasCutIsOnRecord) }
+
+func testWhatWasCutIsOnRecord(t *testing.T) {
 	const sleep, prepared, flood = "select pg_sleep(60)", "select pg_sleep($1)", "select repeat('x', 1000), n from generate_series(1, 10000000) n"
 	d := newDesk(t, deskOptions{})
 	p := d.pass(readOrders, time.Hour)
