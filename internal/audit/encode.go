@@ -212,13 +212,13 @@ func appendHexes(b []byte, hexes map[string]string) []byte {
 func (e *Entry) check() error {
 	_, actorCut := e.Cuts["actor"]
 	switch {
-	case e.ID == "" || len(e.ID) > 64 || strings.Trim(e.ID, "abcdefghijklmnopqrstuvwxyz0123456789_") != "":
+	case e.ID == "" || len(e.ID) > 64 || !only(e.ID, "_"):
 		return bad("id", "%q is not an ID", clip(e.ID))
 	case e.Seq < 1 || e.Seq > maxSeq:
 		return bad("seq", "%d is out of range", e.Seq)
 	case e.Time.IsZero() || e.Time.UTC().Year() < 1 || e.Time.UTC().Year() > 9999:
 		return bad("time", "is not set or out of range")
-	case e.Type == "" || len(e.Type) > 64 || strings.Trim(e.Type, "abcdefghijklmnopqrstuvwxyz0123456789_.") != "":
+	case e.Type == "" || len(e.Type) > 64 || !only(e.Type, "_."):
 		return bad("type", "%q is not a type", clip(e.Type))
 	case e.Actor == "" && !actorCut:
 		return bad("actor", "is missing")
@@ -246,4 +246,14 @@ func (e *Entry) check() error {
 		}
 	}
 	return nil
+}
+
+// only reports whether s has nothing but small letters, digits and bytes of more.
+func only(s, more string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte(more, c) < 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -55,15 +55,18 @@ func Append(h Head, r tlog.HashReader, entries []*Entry) (*Addition, error) {
 		EntryHashes: make([]tlog.Hash, 0, len(entries)),
 	}
 	var batch edge
-	room := make([]byte, 0, min(len(entries), 1024)*1024) // for all of them; what does not fit gets more
+	room := make([]byte, 0, 768+len(entries[0].Scope)) // then for all of them, if they are as long as the first
 	for i, e := range entries {
 		e.Seq = h.Seq + 1 + int64(i)
-		from := len(room)
 		var err error
+		from := len(room)
 		if room, err = e.appendTo(room); err != nil {
 			return nil, fmt.Errorf("encoding entry %d: %w", e.Seq, err)
 		}
 		b := room[from:len(room):len(room)]
+		if i == 0 {
+			room = make([]byte, 0, (len(entries)-1)*(len(b)+64))
+		}
 		hash := tlog.RecordHash(b)
 		_ = batch.add(hash, 0, nil) // fails only where it compares
 		a.Entries = append(a.Entries, b)

@@ -345,14 +345,16 @@ func TestThePossibleGapHasAllThatWasLost(t *testing.T) {
 			t.Errorf("nothing was done for an hour, and the gap begins %v before the kill", quiet.Sub(from))
 		}
 		// Some minutes on a full disk.
-		record()
-		time.Sleep(time.Second)
+		var full atomic.Bool
 		w.broken.update = func(class sqlstore.Class) error {
-			if class == sqlstore.Normal {
+			if class == sqlstore.Normal && full.Load() {
 				return sqlstore.ErrFull
 			}
 			return nil
 		}
+		record()
+		time.Sleep(time.Second)
+		full.Store(true)
 		first := w.clock.Now()
 		record()
 		for i := range 300 {
@@ -365,7 +367,6 @@ func TestThePossibleGapHasAllThatWasLost(t *testing.T) {
 		must(t, err)
 		record()
 		last := w.clock.Now()
-		w.broken.update = nil
 		before := len(w.entries(audit.AccessAllowed))
 		w.restart(false)
 		if n := len(w.entries(audit.AccessAllowed)); n != before {

@@ -10,6 +10,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -73,7 +75,8 @@ func Write(entries []Entry) ([]byte, bool) {
 	if size > MaxBytes || text > MaxBytes {
 		return nil, false
 	}
-	b := make([]byte, 0, size+text+binary.MaxVarintLen32*(2+6*len(order)+2*len(entries)))
+	at, _ := scratches.Get().(*scratch) // there is nothing else in it
+	b := slices.Grow(at.plain[:0], size+text+binary.MaxVarintLen32*(2+6*len(order)+2*len(entries)))
 	b = binary.AppendUvarint(b, uint64(len(order)))
 	for _, c := range order {
 		for _, f := range c.fields() {
@@ -87,10 +90,22 @@ func Write(entries []Entry) ([]byte, bool) {
 	for _, e := range entries {
 		b = append(b, e.Bytes...)
 	}
-	out := make([]byte, 1+s2.MaxEncodedLen(len(b)))
-	out[0] = format
-	return out[:1+len(s2.Encode(out[1:], b))], true
+	most := s2.MaxEncodedLen(len(b))
+	packed := slices.Grow(at.packed[:0], most)[:most]
+	value := append([]byte{format}, s2.Encode(packed, b)...)
+	if at.plain, at.packed = b, packed; cap(b) <= scratchKept {
+		scratches.Put(at)
+	}
+	return value, true
 }
+
+// scratch is what Write works in. It is many times as long as what comes
+// of it, twenty times a second.
+type scratch struct{ plain, packed []byte }
+
+const scratchKept = 4 << 20
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 var errNotWritten = errors.New("not a batch of entries as it was written")
 

@@ -3,8 +3,6 @@ package sqlstore
 import (
 	"bytes"
 	"database/sql"
-	"encoding/base32"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -261,19 +259,23 @@ func (t *Tx) packOf(act, id string) (*packRow, int, error) {
 	return nil, 0, none
 }
 
-var idEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
 // madeAt is the time that leads an ID of credential.NewIDAt, in Unix
 // milliseconds; of any other ID it is some number.
-func madeAt(id string) (int64, bool) {
-	const led = 16 // characters of 80 bits, of which 48 are the time
+func madeAt(id string) (ms int64, ok bool) {
+	const led = 10 // digits of five bits, the first 48 of which are the time
 	_, body, _ := strings.Cut(id, "_")
 	if len(body) < led {
 		return 0, false
 	}
-	var raw [10]byte
-	if n, err := idEncoding.Decode(raw[:], []byte(body[:led])); err != nil || n != len(raw) {
-		return 0, false
+	for i := range led {
+		switch c := body[i]; {
+		case 'a' <= c && c <= 'z':
+			ms = ms<<5 | int64(c-'a')
+		case '2' <= c && c <= '7':
+			ms = ms<<5 | int64(c-'2'+26)
+		default:
+			return 0, false
+		}
 	}
-	return int64(binary.BigEndian.Uint64(raw[:8]) >> 16), true
+	return ms >> 2, true
 }
