@@ -55,6 +55,8 @@ type Options struct {
 	ConfigDir string // where the folder daypass with the login lies; default os.UserConfigDir
 	Now       func() time.Time
 	Kinds     []policy.Kind // of the catalogs that are read here
+	// Open opens a page in a browser; nil: the system's way to.
+	Open func(url string) error
 	// Backtest replays what a data folder recorded; nil: not possible.
 	Backtest func(ctx context.Context, dir string, source []byte, since time.Time, frozen bool) (api.Backtest, error)
 }

@@ -19,19 +19,25 @@ import (
 
 func (a *app) loginCmd() *cobra.Command {
 	var url, from string
+	ways := map[string]*bool{byBrowser: new(bool), byDevice: new(bool), byToken: new(bool)}
 	cmd := &cobra.Command{
 		Use:   "login",
-		Short: "Store a server's address and your token",
-		Long: `Login asks for an API token without showing it, or reads it from standard input,
-tries it, and stores it with the server's address in a file that only you can
-read. DAYPASS_URL and DAYPASS_TOKEN win over what is stored.
+		Short: "Log in, and store the login",
+		Long: `Login opens the server's page in a browser, where you log in and let this command
+line in. On a machine without a browser, --device shows a code that you type on
+the page from any other. The login is stored with the server's address in a file
+that only you can read, and ends by itself: "daypass whoami" says when.
+DAYPASS_URL and DAYPASS_TOKEN win over what is stored.
 
-A token is never taken from the command line, where other users could see it.
+With --token, or when standard input is no terminal, it takes an API token
+instead: asked for without showing it, or read from standard input. A token is
+never taken from the command line, where other users could see it.
 
 A job needs no token of its own: with --workload it gives the one that its
 platform has signed for it, and gets a short one for that. With DAYPASS_WORKLOAD
 set in its environment every command does so by itself, and no login is needed.`,
 		Example: `  daypass login --url https://daypass.example.com
+  daypass login --url https://daypass.example.com --device
   daypass login --url https://daypass.example.com < token.txt
   daypass login --url https://daypass.example.com --workload github`,
 		Args: noArgs,
@@ -57,6 +63,16 @@ set in its environment every command does so by itself, and no login is needed.`
 				}
 				return a.login(cmd.Context(), l)
 			}
+			switch {
+			case *ways[byDevice]:
+				return a.signInAndStore(cmd.Context(), url, byDevice)
+			case *ways[byBrowser]:
+				return a.signInAndStore(cmd.Context(), url, byBrowser)
+			case !*ways[byToken] && a.onTerminal():
+				if err := a.signInAndStore(cmd.Context(), url, byBrowser); !errors.Is(err, errNobodyLogsIn) {
+					return err
+				}
+			}
 			token, err := a.readToken()
 			if err != nil {
 				return err
@@ -65,8 +81,27 @@ set in its environment every command does so by itself, and no login is needed.`
 		},
 	}
 	cmd.Flags().StringVar(&url, "url", "", "the server's `address` (default $DAYPASS_URL)")
+	cmd.Flags().BoolVar(ways[byBrowser], byBrowser, false, "log in with a browser of this machine (default on a terminal)")
+	cmd.Flags().BoolVar(ways[byDevice], byDevice, false, "show a code to type in a browser elsewhere")
+	cmd.Flags().BoolVar(ways[byToken], byToken, false, "take an API token, asked for or from standard input")
 	cmd.Flags().StringVar(&from, "workload", "", "exchange the token of this job: `"+workloadForms+"`")
+	cmd.MarkFlagsMutuallyExclusive(byBrowser, byDevice, byToken, "workload")
 	return cmd
+}
+
+// signInAndStore logs a person in.
+func (a *app) signInAndStore(ctx context.Context, url, how string) error {
+	l, err := a.signIn(ctx, url, how)
+	if err != nil {
+		return err
+	}
+	return a.login(ctx, l)
+}
+
+// onTerminal reports whether a person could answer.
+func (a *app) onTerminal() bool {
+	f, ok := a.Stdin.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func (a *app) login(ctx context.Context, l login) error {
@@ -88,9 +123,12 @@ func (a *app) login(ctx context.Context, l login) error {
 	}
 	return a.print(me, func() {
 		a.out.printf("Logged in to %s as %s.\n", url, paint(bold, me.ID))
-		if l.Workload != "" {
+		switch {
+		case l.Login:
+			a.err.printf("The login is in %s and ends %s. \"daypass logout\" ends it before.\n", path, a.at(api.TimeOf(l.ExpiresAt)))
+		case l.Workload != "":
 			a.err.printf("The token is in %s and ends at %s. \"daypass logout\" ends it before.\n", path, l.ExpiresAt.Format(time.RFC3339))
-		} else {
+		default:
 			a.err.printf("The token is in %s. \"daypass logout\" removes it.\n", path)
 		}
 		if a.Getenv("DAYPASS_TOKEN") != "" {
@@ -126,42 +164,82 @@ func checkToken(s string) (string, error) {
 }
 
 func (a *app) logoutCmd() *cobra.Command {
-	return &cobra.Command{
+	var everywhere bool
+	cmd := &cobra.Command{
 		Use:   "logout",
-		Short: "Remove the stored token",
-		Long: `Logout removes what "daypass login" stored. The token itself stays valid:
-"daypass token revoke" ends it. The token of a job is ended too.`,
-		Example: "  daypass logout",
+		Short: "Log out, and remove what was stored",
+		Long: `Logout ends the login that "daypass login" stored, on the server too, and removes
+it; --everywhere ends all your logins, browsers included. An API token that was
+stored is removed and stays valid: "daypass token revoke" ends it. The token of a
+job is ended too.`,
+		Example: "  daypass logout\n  daypass logout --everywhere",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ofJob, err := a.forgetJob(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if l, err := a.loadLogin(); err == nil {
-				a.endJob(cmd.Context(), l)
-			}
+			ended, failed := a.endLogin(cmd.Context(), everywhere)
 			was, err := a.removeLogin()
 			if err != nil {
 				return err
 			}
 			was = was || ofJob
-			return a.print(map[string]bool{"removed": was}, func() {
-				if was {
+			if failed != nil {
+				return fail("daypass logout --everywhere, when it answers", "the login is removed here, but the server could not be told: %v", failed)
+			}
+			return a.print(map[string]any{"removed": was, "ended": ended}, func() {
+				switch {
+				case everywhere:
+					a.out.printf("Logged out everywhere: %d logins ended.\n", ended)
+				case ended > 0:
+					a.out.printf("Logged out.\n")
+				case was:
 					a.out.printf("Logged out: the stored token is removed.\n")
-				} else {
+				default:
 					a.out.printf("Nothing was stored.\n")
 				}
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&everywhere, "everywhere", false, "end all your logins, browsers included")
+	return cmd
+}
+
+// endLogin ends the login that was stored, or all of its person's.
+func (a *app) endLogin(ctx context.Context, everywhere bool) (ended int, err error) {
+	l, err := a.loadLogin()
+	switch {
+	case err != nil:
+		return 0, nil //nolint:nilerr // what cannot be read is removed all the same
+	case l.Workload != "":
+		a.endJob(ctx, l)
+		return 0, nil
+	case l.Token == "" || !l.Login && !everywhere:
+		return 0, nil
+	}
+	c, err := a.connectTo(l.URL, l.Token)
+	if err != nil {
+		return 0, err
+	}
+	if everywhere {
+		all, err := c.EndLogins(ctx, "")
+		if err != nil {
+			return 0, err
+		}
+		return all.Ended, nil
+	}
+	if err := c.EndLogin(ctx, "current"); err != nil && client.Status(err) != 401 { // it has ended already
+		return 0, err
+	}
+	return 1, nil
 }
 
 func (a *app) whoamiCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "whoami",
 		Short:   "Show who you are to the server",
-		Long:    "Whoami shows as whom the server knows you, with your groups.",
+		Long:    "Whoami shows as whom the server knows you, with your groups, how you came in, and until when.",
 		Example: "  daypass whoami\n  daypass whoami -o json",
 		Args:    noArgs,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, _ []string) error {
@@ -194,5 +272,14 @@ func (a *app) showMe(url string, me *api.Me) {
 	}
 	if len(rights) > 0 {
 		a.out.field("rights", "%s", strings.Join(rights, ", "))
+	}
+	switch {
+	case me.Login != nil:
+		a.out.field("login", "%s, of %s", me.Login.Label, me.Login.Issuer)
+	case me.ExpiresAt != nil:
+		a.out.field("by", "an API token")
+	}
+	if me.ExpiresAt != nil {
+		a.out.field("until", "%s", a.at(*me.ExpiresAt))
 	}
 }

@@ -23,6 +23,7 @@ type login struct {
 	// empty for one that somebody made. Then Token ends at ExpiresAt.
 	Workload  string    `json:"workload,omitempty"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	Login     bool      `json:"login,omitempty"` // Token is a login of a person, which "logout" ends
 }
 
 const (
