@@ -290,7 +290,7 @@ func TestOutcomesAreReportedTogether(t *testing.T) {
 		w.jobs = append(w.jobs, queued{Job: broker.Job{ID: int64(i), Kind: broker.NotifyJob, Request: "req_1", By: "hook"}})
 	}
 	w.slow = 10 * time.Millisecond
-	hook := &receiver{name: "hook", send: func(int) error { return nil }}
+	hook := &receiver{name: "hook", hold: func() {}}
 	var took time.Duration
 	run(t, w, c, []notify.Notifier{hook}, func() {
 		began := time.Now()
