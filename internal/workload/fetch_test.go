@@ -61,13 +61,20 @@ func TestAnIssuerThatIsDownLetsNobodyInForLong(t *testing.T) {
 // Invariant: A37
 // Attack: HTT-09, FWD-13
 func TestKeysComeFromWhereTheyShould(t *testing.T) {
-	elsewhere := issuertest.New(t)
+	elsewhere, w := issuertest.New(t), listed(t, nil)
 	for what, serve := range map[string]http.HandlerFunc{
 		"a redirect to metadata": func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, "http://169.254.169.254/latest/", http.StatusFound)
 		},
 		"a redirect to other keys": func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, elsewhere.JWKS, http.StatusTemporaryRedirect)
+		},
+		"a redirect to another path": func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/jwks" {
+				http.Redirect(rw, r, "/uploads/jwks", http.StatusMovedPermanently)
+				return
+			}
+			_, _ = rw.Write(w.Set())
 		},
 		"an answer without end": func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Content-Type", "application/json")
@@ -88,7 +95,7 @@ func TestKeysComeFromWhereTheyShould(t *testing.T) {
 		"an abrupt end":      func(rw http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
 		"another method why": func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(405) },
 	} {
-		w := listed(t, nil)
+		w.list(entry(w.Issuer, "deploys", byRepository, "service:ci")) // which has fetched nothing yet
 		w.Serve(serve)
 		w.bad(what, w.Token(w.GitHub(ours)), "the issuer's keys could not be fetched")
 	}
