@@ -279,14 +279,16 @@ func TestCheckTriesRowFilters(t *testing.T) {
 		`no-operator: {table: public.orders, where: "id = :id", literals: {id: text}}, `+
 		`no-table: {table: public.ordres, where: "true"}, `+
 		`elsewhere: {table: public.orders, where: "id in (select c.id from public.customers c)"}, `+
-		`no-condition: {table: public.orders, where: "id"}}`, shelf)
+		`no-function: {table: public.orders, where: "public.total(id) > 0"}, `+
+		`runs-nothing: {table: public.orders, where: "public.climb() or id = 1"}, `+
+		`no-condition: {table: public.orders, where: "id"}}`, shelf, `create function up() returns bool language plpgsql as $$ begin execute 'reset role'; execute 'create table public.climbed (a int)'; return true; end $$; create function climb() returns bool language plpgsql immutable as $$ begin return public.up(); end $$`)
 	results, err := CheckupOf(t.Context(), w.r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
 		"good": "", "no-column": `column "regoin" does not exist`, "no-operator": "operator does not exist", "no-table": "There is no table public.ordres. Near it: public.orders.",
-		"elsewhere": "permission denied for table customers", "no-condition": "argument of WHERE must be type boolean",
+		"elsewhere": "uses public.customers, which the role that reads for it may not", "no-function": "uses public.total(integer), which the role that reads for it may not", "runs-nothing": "", "no-condition": "argument of WHERE must be type boolean",
 	}
 	seen := 0
 	for _, r := range results {
@@ -304,6 +306,10 @@ func TestCheckTriesRowFilters(t *testing.T) {
 	}
 	if got := w.value("select count(*) from pg_roles where rolname ~ '^daypass_[sr]_'"); got != "0" {
 		t.Errorf("looking left %s roles", got)
+	}
+	w.provision(`{"actions":["select"],"rows":{"public.orders":{"template":"runs-nothing"}},"tables":["public.orders"]}`)
+	if got := w.value("select to_regclass('public.climbed') is null"); got != "t" {
+		t.Error("a predicate ran with the rights of our login")
 	}
 	if _, err := CheckupOf(t.Context(), w.r, &config.Secret{File: filepath.Join(t.TempDir(), "none")}); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
