@@ -34,7 +34,7 @@ func TestAnEndNeedsNobody(t *testing.T) {
 	waited, ran := make(chan error, 1), make(chan error, 1)
 	go func() { waited <- idle.PgConn().WaitForNotification(context.Background()) }()
 	go func() {
-		_, err := busy.Exec(context.Background(), "insert into orders select 7000, 'late', 1, '' from pg_sleep(3)")
+		_, err := busy.Exec(context.Background(), "insert into orders select 7000, 'late', 1, '' from pg_sleep(2)")
 		ran <- err
 	}()
 	eventually(t, "the statement runs", func() bool {
@@ -55,7 +55,7 @@ func TestAnEndNeedsNobody(t *testing.T) {
 	if late := time.Since(end); late > endBound {
 		t.Errorf("the last backend was gone %v after the end", late)
 	}
-	time.Sleep(time.Until(end.Add(3500 * time.Millisecond)))
+	time.Sleep(time.Until(end.Add(2500 * time.Millisecond)))
 	if got := d.value("select count(*) from orders where id = 7000"); got != "0" {
 		t.Error("what was written after the end has stayed")
 	}

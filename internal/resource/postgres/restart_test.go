@@ -65,7 +65,7 @@ func TestTheDatabaseIsRestarted(t *testing.T) {
 				} else if err != nil {
 					dropped.Add(1)
 				}
-				time.Sleep(20 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond)
 			}
 		})
 	}
