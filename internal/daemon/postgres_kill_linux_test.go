@@ -30,8 +30,17 @@ func killedWhileItWrites(t *testing.T, mode string, rounds int) (g *guarded, wro
 	g = guard(t)
 	g.pg.Run(t, g.database, ledger)
 	g.term()
-	catalog := strings.Replace(g.read("catalog.yaml"), "password: {env: DAYPASS_TEST_ORDERS_PASSWORD}", "password: {env: DAYPASS_TEST_ORDERS_PASSWORD}\n      record: "+mode, 1)
-	g.write("catalog.yaml", strings.Replace(catalog, "public.orders]}\npolicy", "public.orders, public.ledger]}\npolicy", 1))
+	catalog := g.read("catalog.yaml")
+	for _, change := range [][2]string{
+		{"password: {env: DAYPASS_TEST_ORDERS_PASSWORD}", "password: {env: DAYPASS_TEST_ORDERS_PASSWORD}\n      record: " + mode},
+		{"write: {actions: [insert, select], tables: [public.orders]}", "write: {actions: [insert], tables: [public.ledger]}"},
+	} {
+		if !strings.Contains(catalog, change[0]) {
+			t.Fatalf("the catalog has no %q", change[0])
+		}
+		catalog = strings.Replace(catalog, change[0], change[1], 1)
+	}
+	g.write("catalog.yaml", catalog)
 	g.start()
 	r := g.granted("user:ana", "orders-db", "write", time.Hour)
 	token := g.token("user:ana", r)
