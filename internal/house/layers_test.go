@@ -161,7 +161,7 @@ func TestOraclesStayInTests(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, spec := range file.Imports {
-			for _, oracle := range []string{"wasilibs", "pganalyze", "tetratelabs"} {
+			for _, oracle := range []string{"wasilibs", "pganalyze", "tetratelabs", "zitadel"} {
 				if strings.Contains(spec.Path.Value, oracle) {
 					t.Errorf("%s imports %s, which is for tests only", path, spec.Path.Value)
 				}
