@@ -107,7 +107,9 @@ func TestADriverShowsTheSame(t *testing.T) {
 		"select * from customers":                          {text: "ERROR:  42501: permission denied for table customers", failed: true},
 		"update orders set total = 0":                      {text: "ERROR:  42501: UPDATE is not allowed: this grant allows select", failed: true},
 	} {
-		if got, err := query(t.Context(), "", r.Grant.Connect, *c.Secret, sql); err != nil || got != want {
+		got, err := query(t.Context(), "", r.Grant.Connect, *c.Secret, sql)
+		got.text, _, _ = strings.Cut(got.text, "\nHINT: ") // it names this grant; the gateway's tests read it
+		if err != nil || got != want {
 			t.Errorf("%s: %v, %+v", sql, err, got)
 		}
 	}
