@@ -300,6 +300,10 @@ func TestAProviderThatIsAway(t *testing.T) {
 		t.Errorf("begun at a provider that is away: %v", err)
 	}
 	r.p.Set(func(p *providertest.Provider) { p.Away = false })
+	if _, err := r.rp.Begin(context.Background(), "idp", "/"); !errors.Is(err, ErrAway) {
+		t.Errorf("it was asked again at once, with all who wait in line: %v", err)
+	}
+	r.now = r.now.Add(awayFor)
 	a, q := r.begin()
 	r.p.Set(func(p *providertest.Provider) { p.Away = true })
 	if p, err := r.finish("idp", q, a.Ticket); !errors.Is(err, ErrAway) || p.Subject != "" {

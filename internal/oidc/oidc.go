@@ -71,9 +71,16 @@ type provider struct {
 	client *http.Client
 	public string
 
+	now func() time.Time
+
 	mu    sync.Mutex
 	found *discovered
+	away  time.Time // until when it is not asked again after it did not answer
 }
+
+// awayFor is how long a provider that did not answer is left alone: those who
+// come meanwhile are told at once, and do not wait in line.
+const awayFor = 5 * time.Second
 
 // discovered is what a provider says of itself.
 type discovered struct {
@@ -95,7 +102,7 @@ func New(list []config.OIDC, o Options) (*Providers, error) {
 		return nil, err
 	}
 	for _, c := range list {
-		one := &provider{OIDC: c, public: o.PublicURL}
+		one := &provider{OIDC: c, public: o.PublicURL, now: o.Now}
 		if !c.ClientSecret.IsZero() {
 			if one.secret, err = c.ClientSecret.Value(); err != nil {
 				return nil, fmt.Errorf("the secret of %s: %w", c.Name, err)
@@ -188,6 +195,10 @@ func (p *provider) discover(ctx context.Context) (*discovered, error) {
 	if p.found != nil {
 		return p.found, nil
 	}
+	if p.now().Before(p.away) {
+		return nil, fmt.Errorf("%s did not answer a moment ago", p.Name)
+	}
+	p.away = p.now().Add(awayFor) // until it has answered
 	// Keys are fetched with this client long after this call: its context must
 	// not end with it.
 	with := oidc.ClientContext(context.WithoutCancel(ctx), p.client)
