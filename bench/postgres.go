@@ -122,7 +122,7 @@ func (b *bench) transactions(ctx context.Context, routes []route, clients int) e
 	}
 	us, direct := median(rates["gateway"]), median(rates["direct"])
 	what := fmt.Sprintf("PostgreSQL, %d clients", clients)
-	const limit = "two goroutines a session, woken by the runtime's poller for each message, which a relay of io.Copy pays too (its ratio stands among the figures); beyond that the scanner and an entry on record for each statement"
+	const limit = "the processor, which clients and servers share: a transaction costs two reads, two writes and a wait, as it does pgbouncer, then the scanner, the question whether the grant still lives before each piece, and an entry on record for each statement"
 	if clients == 1 {
 		added := time.Duration(1e9/us - 1e9/direct)
 		b.report.check(b.out, what+", added to a statement", "≤ 50 µs", added.Round(time.Microsecond).String(), added <= 50*time.Microsecond, limit)

@@ -342,7 +342,7 @@ func (b *bench) idle(ctx context.Context, servers []*server) error {
 			b.report.tell(b.out, what, fmt.Sprintf("%.1f KB", kb))
 			continue
 		}
-		b.report.check(b.out, what, target, fmt.Sprintf("%.1f KB (of %d)", kb, n), kb <= bound, "two goroutines a session with their stacks, and the state of two connections")
+		b.report.check(b.out, what, target, fmt.Sprintf("%.1f KB (of %d)", kb, n), kb <= bound, "the state of a session with the guard, of two connections and of what cancels a statement; no goroutine and no buffer")
 	}
 	return nil
 }

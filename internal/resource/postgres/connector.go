@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/resource"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // connector makes a role for each grant and removes it again.
@@ -16,7 +17,8 @@ type connector struct {
 
 	mu      sync.Mutex
 	servers map[place]*server
-	made    map[string]*madeGrant // by role: what this process has made, until its grant is over
+	asks    map[endpoint]*pgconn.Config // with which requests to cancel are sent
+	made    map[string]*madeGrant       // by role: what this process has made, until its grant is over
 }
 
 // madeGrant is a grant whose role is there.
@@ -45,7 +47,7 @@ func newConnector(deps resource.ConnectorDeps) *connector {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	return &connector{deps: deps, servers: map[place]*server{}, made: map[string]*madeGrant{}}
+	return &connector{deps: deps, servers: map[place]*server{}, asks: map[endpoint]*pgconn.Config{}, made: map[string]*madeGrant{}}
 }
 
 // primary is the server on which the roles of a resource are made.

@@ -58,7 +58,23 @@ func (c *connector) dialUpstream(ctx context.Context, r *policy.Resource, grant 
 		return nil, fmt.Errorf("taking over a connection to %s: %w", at.addr(), err)
 	}
 	hijacked.PID = pid
+	hijacked.Config = c.cancelling(at, hijacked.Config)
 	return hijacked, nil
+}
+
+// cancelling is what stays of the configuration of a connection while it is
+// used: what a request to cancel needs, which is the same for all connections
+// to a server, and none of what a grant logged in with.
+func (c *connector) cancelling(at endpoint, with *pgconn.Config) *pgconn.Config {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.asks[at]
+	if known == nil {
+		known = with.Copy()
+		known.User, known.Password, known.Database, known.RuntimeParams, known.TLSConfig = "", "", "", nil, nil
+		c.asks[at] = known
+	}
+	return known
 }
 
 // backendOf is the process that serves a connection. Some proxies in front of a
