@@ -85,6 +85,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 	db := rawDB(t, filepath.Join(dir, dataFile))
 	small := []string{ // besides Last…, which are LIMIT 1 in the order of the key
 		"Tokens",          // lists them all
+		"Logins",          // lists them all, at start and when somebody is gone; those that ended are deleted
+		"Identities",      // one of a person, at start
 		"LiveCredentials", // those of ended grants are deleted
 		"AllReplies",      // of a day, at an erasure
 		"ForgetJobErrors", // what is still to be done, at an erasure
