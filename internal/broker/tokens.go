@@ -182,8 +182,11 @@ func (b *Broker) CreateToken(ctx context.Context, c identity.Caller, principal, 
 		if ttl <= 0 || ttl > maxTokenTTL {
 			return api.Token{}, invalid("body.ttl", "A token lives more than 0 and at most %s.", api.FormatDuration(maxTokenTTL))
 		}
-		if most := b.cfg.Logins.tokenTTL(); c.Login != "" && ttl > most {
-			return api.Token{}, invalid("body.ttl", "A token that is made in a login lives at most %s here.", api.FormatDuration(most))
+		if c.Workload != nil {
+			return api.Token{}, u.forbid("making a token with that of a job", "The token of a job makes no others: it would outlive the job.")
+		}
+		if most := u.b.mostTTL(c, u.now); ttl > most {
+			return api.Token{}, invalid("body.ttl", "A token that is made in a login, or with a token of a person, lives at most %s here, and no longer than the token it is made with.", api.FormatDuration(most.Truncate(time.Second)))
 		}
 		if err := u.b.quarantined(); err != nil {
 			return api.Token{}, u.b.barred()
@@ -216,6 +219,26 @@ func (b *Broker) CreateToken(ctx context.Context, c identity.Caller, principal, 
 	shown := secret.Reveal()
 	out.Secret = &shown
 	return out, nil
+}
+
+// mostTTL is how long a token may live that a caller makes. What a login gave
+// for some time makes nothing that lasts longer: else a token would be renewed
+// with itself for ever, and nobody asked the provider again.
+func (b *Broker) mostTTL(c identity.Caller, now time.Time) time.Duration {
+	if c.Login != "" {
+		return b.cfg.Logins.tokenTTL()
+	}
+	if len(b.cfg.Logins.Issuers) == 0 || !strings.HasPrefix(c.Principal, "user:") {
+		return maxTokenTTL
+	}
+	b.tokens.mu.RLock()
+	defer b.tokens.mu.RUnlock()
+	for _, t := range b.tokens.made {
+		if t.ID == c.Token {
+			return min(t.ExpiresAt.Sub(now), b.cfg.Logins.tokenTTL())
+		}
+	}
+	return maxTokenTTL
 }
 
 // DeleteToken revokes an API token: one's own, one of what one owns, or any as
