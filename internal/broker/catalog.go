@@ -143,8 +143,13 @@ func (u *unit) apply(cat *policy.Catalog) error {
 	}
 	failpoint.Hit("broker.catalog.recorded")
 	u.b.old.put(before.base.Version(), before.base)
-	next.settle(before.people.all, u.b.cfg.Logins, u.now)
-	u.state = next
+	// Whoever is removed is nobody at once, and no newcomer of the same name.
+	known, err := u.unlearn(before.people.all, func(i sqlstore.Identity) bool { return relinked(before, next, i) })
+	if err != nil {
+		return err
+	}
+	next.settle(known, u.b.cfg.Logins, u.now)
+	u.state, u.displaced = next, displaced(before, next)
 	if err := u.endUncovered(""); err != nil {
 		return err
 	}
@@ -156,7 +161,7 @@ func (u *unit) apply(cat *policy.Catalog) error {
 		return err
 	}
 	for _, t := range tokens {
-		if _, ok := next.catalog.Principal(t.Principal); !ok {
+		if _, ok := next.catalog.Principal(t.Principal); !ok || u.displaced[t.Principal] {
 			if err := u.dropToken(t); err != nil {
 				return err
 			}
@@ -229,6 +234,8 @@ func (u *unit) gone(r *access.Request) string {
 	switch {
 	case !enabled(u.state.catalog, r.Content.Requester):
 		return "The requester was removed or disabled."
+	case u.displaced[r.Content.Requester]:
+		return "The requester's name is now somebody else's."
 	case !ok || res.Disabled:
 		return "The resource was removed or disabled."
 	case u.state.incarnations[r.Content.Resource] != r.Content.Incarnation:

@@ -26,7 +26,9 @@ type unit struct {
 	refused *Error                  // set by refuse: what was written is kept all the same
 	entries *[]sqlstore.Record      // of the record: written last, as one leaf
 	late    *[]string               // grants whose extension came to the index after their end
-	waiting *bool                   // whether any extension waits, where many grants end; nil: ask for each
+	// displaced are names that belong to somebody else from this catalog on.
+	displaced map[string]bool
+	waiting   *bool // whether any extension waits, where many grants end; nil: ask for each
 }
 
 // do runs fn in a transaction of its own. A refusal that fn recorded (refuse)

@@ -10,24 +10,29 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
 
 // Logins say how people log in.
 type Logins struct {
-	Issuers  []string      // whose word is taken
-	Idle     time.Duration // a browser that is not used for so long is logged out
-	Absolute time.Duration // a login ends after so long, however much it is used
-	Remember time.Duration // what a provider said of somebody holds so long after their login
-	TokenTTL time.Duration // the longest life of an API token that is made in a login
-	// Provisions says that a provider may bring people whom the catalog does not
-	// know.
-	Provisions bool
+	Issuers    []string      // whose word is taken
+	Idle       time.Duration // a browser that is not used for so long is logged out
+	Absolute   time.Duration // a login ends after so long, however much it is used
+	Remember   time.Duration // what a provider said of somebody holds so long after their login
+	TokenTTL   time.Duration // the longest life of an API token that is made in a login
+	Provisions []string      // issuers that may bring people whom the catalog does not know
 }
 
 // knows reports whether the word of an issuer is taken.
 func (l Logins) knows(issuer string) bool {
 	return issuer == setupIssuer || slices.Contains(l.Issuers, issuer)
+}
+
+// provisions reports whether an issuer may bring people whom the catalog does
+// not know.
+func (l Logins) provisions(issuer string) bool {
+	return issuer == setupIssuer || slices.Contains(l.Provisions, issuer)
 }
 
 func (l Logins) tokenTTL() time.Duration {
@@ -281,5 +286,25 @@ func (u *unit) dropRestoredLogins() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// unlearnRestored forgets what a backup knows of people: groups may have been
+// lost in what was lost.
+func (u *unit) unlearnRestored() error {
+	since := map[policy.Subject]bool{}
+	for _, l := range u.b.logins.list("") {
+		since[policy.Subject{Issuer: l.Issuer, Subject: l.Subject}] = true
+	}
+	known, err := u.unlearn(u.state.people.all, func(i sqlstore.Identity) bool {
+		return !since[policy.Subject{Issuer: i.Issuer, Subject: i.Subject}]
+	})
+	if err != nil {
+		return err
+	}
+	next := *u.state
+	next.settle(known, u.b.cfg.Logins, u.now)
+	u.state = &next
+	u.tx.AfterCommit(func() { u.b.state.Store(&next) })
 	return nil
 }

@@ -24,7 +24,7 @@ groups:
 func inLogins(t *testing.T, f func(*world)) {
 	t.Helper()
 	inBubble(t, func(w *world) {
-		w.logins = broker.Logins{Issuers: []string{idp}, Idle: time.Hour, Absolute: 12 * time.Hour, Remember: 48 * time.Hour, TokenTTL: 24 * time.Hour}
+		w.logins = broker.Logins{Issuers: []string{idp}, Idle: time.Hour, Absolute: 12 * time.Hour, Remember: 48 * time.Hour, TokenTTL: 24 * time.Hour, Provisions: []string{idp}}
 		w.start()
 		defer w.stop()
 		w.apply(linked())

@@ -35,8 +35,9 @@ func (st *state) settle(all []sqlstore.Identity, l Logins, now time.Time) {
 		who := policy.Subject{Issuer: i.Issuer, Subject: i.Subject}
 		principal, linked := st.base.SubjectOf(who)
 		if !linked {
-			// A name that the catalog now uses is the catalog's, not theirs.
-			if _, taken := st.base.Principal(i.Principal); taken {
+			// A name that the catalog now uses is the catalog's, not theirs; and
+			// where newcomers are let in no longer, there are none.
+			if _, taken := st.base.Principal(i.Principal); taken || !l.provisions(i.Issuer) {
 				continue
 			}
 			principal = i.Principal
@@ -130,6 +131,46 @@ func (b *Broker) forget(ctx context.Context) error {
 		u.tx.AfterCommit(func() { b.state.Store(&next) })
 		return nil
 	})
+}
+
+// unlearn forgets what logins made known of some, until they log in again.
+func (u *unit) unlearn(all []sqlstore.Identity, whom func(sqlstore.Identity) bool) ([]sqlstore.Identity, error) {
+	out := slices.Clone(all)
+	for n, i := range out {
+		if !u.now.Before(i.KnownUntil) || !whom(i) {
+			continue
+		}
+		// Before whatever the clock's mark is after a restart.
+		out[n].KnownUntil = i.LoggedInAt
+		if err := u.tx.PutIdentity(out[n]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// displaced are names that newcomers had and that a catalog now uses, for
+// somebody else as far as anybody can tell: it does not link them. Nothing that
+// the newcomers had is theirs.
+func displaced(before, next *state) map[string]bool {
+	out := map[string]bool{}
+	for _, i := range before.people.all {
+		_, was := before.base.Principal(i.Principal)
+		_, is := next.base.Principal(i.Principal)
+		if to, linked := next.base.SubjectOf(policy.Subject{Issuer: i.Issuer, Subject: i.Subject}); is && !was && !(linked && to == i.Principal) {
+			out[i.Principal] = true
+		}
+	}
+	return out
+}
+
+// relinked reports whether a catalog changes whom an identity stands for, other
+// than by listing a newcomer.
+func relinked(before, next *state, i sqlstore.Identity) bool {
+	who := policy.Subject{Issuer: i.Issuer, Subject: i.Subject}
+	was, linked := before.base.SubjectOf(who)
+	is, still := next.base.SubjectOf(who)
+	return linked && (!still || is != was) || !linked && still && is != i.Principal
 }
 
 // endGoneLogins ends the logins that stand for nobody any more: whoever comes

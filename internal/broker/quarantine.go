@@ -221,6 +221,9 @@ func (u *unit) endQuarantine(out *api.QuarantineEnd, keepTokens bool) error {
 	if err := u.dropRestoredLogins(); err != nil {
 		return err
 	}
+	if err := u.unlearnRestored(); err != nil {
+		return err
+	}
 	if err := u.remindAgain(); err != nil {
 		return err
 	}

@@ -172,11 +172,14 @@ func (p *Providers) Choices() []Choice {
 	return out
 }
 
-// Issuers are those of the providers.
-func Issuers(list []config.OIDC) (issuers []string, provisions bool) {
+// Issuers are those of the providers, and which of them bring people whom the
+// catalog does not know.
+func Issuers(list []config.OIDC) (issuers, provisions []string) {
 	for _, c := range list {
 		issuers = append(issuers, c.Issuer)
-		provisions = provisions || c.Provision != nil
+		if c.Provision != nil {
+			provisions = append(provisions, c.Issuer)
+		}
 	}
 	return issuers, provisions
 }

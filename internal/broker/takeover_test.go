@@ -1,0 +1,95 @@
+package broker_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/store/sqlstore"
+)
+
+// Whom the catalog no longer lists is nobody at once: what a login made known of
+// them does not make them a newcomer of the same name.
+//
+// Invariant: A5, A23
+// Attack: OID-10
+func TestAPersonWhoIsRemovedIsNobody(t *testing.T) {
+	inLogins(t, func(w *world) {
+		ctx := context.Background()
+		in := w.comes("ana-1", "group:dba")
+		token, err := w.CreateToken(ctx, w.by(in.Secret), "", "day", 24*time.Hour, nil)
+		must(t, err)
+		removed := strings.NewReplacer(
+			`  - {id: user:ana, oidc: {issuer: "`+idp+`", subject: ana-1}, groups: [group:dev], email: ana@example.com}`+"\n", "",
+			", person: user:ana", "", "owner: user:ana", "owner: user:bo",
+		).Replace(linked())
+		w.apply(removed)
+		if w.by(in.Secret).Principal != "" {
+			t.Error("still logged in")
+		}
+		if _, err := w.Authenticate(*token.Secret, "192.0.2.9", "api"); err == nil {
+			t.Error("an API token of theirs is good")
+		}
+		if _, err := w.Me(ctx, as("user:ana")); err == nil {
+			t.Error("they are still somebody")
+		}
+		_, err = w.LogIn(ctx, broker.Arrival{Issuer: idp, Subject: "ana-1"})
+		refused(t, err, "not_known")
+		w.restart(true)
+		if w.by(in.Secret).Principal != "" {
+			t.Error("a restart brought them back")
+		}
+	})
+}
+
+// A newcomer's name that the catalog comes to use for somebody else brings
+// nothing of the newcomer's with it.
+//
+// Invariant: A1, A23
+// Attack: OID-02
+func TestANameThatTheCatalogTakesBringsNoTokens(t *testing.T) {
+	inLogins(t, func(w *world) {
+		ctx := context.Background()
+		newt, err := w.newcomer("new-1", "user:newt")
+		must(t, err)
+		token, err := w.CreateToken(ctx, w.by(newt.Secret), "", "day", 24*time.Hour, nil)
+		must(t, err)
+		asked, err := w.Submit(ctx, w.by(newt.Secret), broker.Submission{Resource: "orders", Role: "write", Duration: 10 * time.Minute, Reason: "x"}, nil)
+		must(t, err)
+		w.apply(linked("principals:\n", "principals:\n  - {id: user:newt, admin: true, groups: [group:dba]}\n"))
+		if c, err := w.Authenticate(*token.Secret, "192.0.2.9", "api"); err == nil {
+			t.Errorf("a newcomer's token is the catalog's %s", c.Principal)
+		}
+		if v := w.get("user:ada", asked.ID); v.State == "pending" {
+			t.Error("what a newcomer asked for waits for somebody else of that name")
+		}
+	})
+}
+
+// What a backup knows of somebody's groups may have been lost since.
+//
+// Invariant: A2
+func TestARestoredStoreKnowsNoGroups(t *testing.T) {
+	inLogins(t, func(w *world) {
+		ctx := context.Background()
+		w.comes("ana-1", "group:dba")
+		must(t, w.store.Update(ctx, sqlstore.Normal, func(tx *sqlstore.Tx) error {
+			_, err := broker.Restored(tx, api.Quarantine{BackupAt: api.TimeOf(time.Now())}, time.Now())
+			return err
+		}))
+		w.restart(true)
+		time.Sleep(time.Second)
+		w.comes("cy-1", "group:dba") // since the restore
+		must(t, errorOf(w.EndQuarantine(ctx, as("user:ada"), true)))
+		for who, want := range map[string]string{"user:ana": "group:dev", "user:cy": "group:dba group:owners"} {
+			me, err := w.Me(ctx, as(who))
+			must(t, err)
+			if got := strings.Join(me.Groups, " "); got != want {
+				t.Errorf("%s is in %s, want %s", who, got, want)
+			}
+		}
+	})
+}
