@@ -22,10 +22,13 @@ func (g *Gateway) cookieName() string {
 	return cookiePlain
 }
 
-// ourCookie reports whether a cookie's name is one of ours, in any case.
+// ourCookie reports whether a cookie's name is one of ours, in any case: a
+// grant's, or of a person's login at a server on the same host, which browsers
+// show to all ports of it (identity.Cookies).
 func ourCookie(name string) bool {
-	name = strings.TrimSpace(name)
-	return strings.EqualFold(name, cookieTLS) || strings.EqualFold(name, cookiePlain)
+	name = strings.ToLower(strings.TrimSpace(name))
+	plain := strings.TrimPrefix(name, "__host-")
+	return plain == cookiePlain || strings.HasPrefix(plain, cookiePlain+"-")
 }
 
 // ourCookies returns the values of the cookies named name, and how many

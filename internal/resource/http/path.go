@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/daypass/daypass/internal/credential"
 )
 
 const (
@@ -91,7 +93,7 @@ func holdsSecret(s string) bool {
 			return false
 		}
 		switch s[i : i+5] {
-		case "dpgt_", "dpat_", "dpgc_":
+		case credential.GrantToken, credential.PrincipalToken, credential.GrantCookie, credential.LoginCookie, credential.LoginToken, credential.SetupLink:
 			return true
 		}
 		s = s[i+2:]
