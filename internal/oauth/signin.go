@@ -84,9 +84,7 @@ func (s *server) signInCode(w http.ResponseWriter, r *http.Request, form paramet
 	got, stolen, err := s.SignIn.Codes.Redeem(code, redirect, verifier)
 	if err != nil {
 		if stolen != "" {
-			if err := s.SignIn.End(r.Context(), got.Caller, stolen); err != nil {
-				s.Log.Warn("a login whose code was used twice could not be ended", "login", stolen, "error", err)
-			}
+			s.endStolen(r, got, stolen)
 		}
 		s.badCode(w, r, "the code is not one, was used, is too old, or was made for another client")
 		return
@@ -96,8 +94,19 @@ func (s *server) signInCode(w http.ResponseWriter, r *http.Request, form paramet
 		s.notMade(w, r, err)
 		return
 	}
-	s.SignIn.Codes.Became(code, made.ID)
+	if s.SignIn.Codes.Became(code, made.ID) {
+		s.endStolen(r, got, made.ID)
+		s.badCode(w, r, "the code was used twice")
+		return
+	}
 	s.answerLogin(w, made)
+}
+
+// endStolen ends the login that came of a code that two had.
+func (s *server) endStolen(r *http.Request, got signin.Code, login string) {
+	if err := s.SignIn.End(r.Context(), got.Caller, login); err != nil {
+		s.Log.Warn("a login whose code was used twice could not be ended", "login", login, "error", err)
+	}
 }
 
 // signInDevice answers RFC 8628 section 3.4.

@@ -70,8 +70,8 @@ func (p *provider) provision(claims map[string]json.RawMessage) string {
 		return ""
 	}
 	value, ok := strings.CutSuffix(value, p.Provision.Strip)
-	if !ok || value == "" || strings.Contains(value, "@") {
-		return ""
+	if !ok || value == "" || strings.Contains(value, "@") || strings.ContainsFunc(value, func(r rune) bool { return r > '~' }) {
+		return "" // some letters of other scripts are ours in small letters
 	}
 	return "user:" + strings.ToLower(value)
 }

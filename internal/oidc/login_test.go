@@ -273,6 +273,7 @@ func TestNamesOfNewcomers(t *testing.T) {
 	}{
 		"not asked for":          {nil, map[string]any{"preferred_username": "ana"}, ""},
 		"a name":                 {&config.Provision{Claim: "preferred_username"}, map[string]any{"preferred_username": "Ana"}, "user:ana"},
+		"a letter like another":  {&config.Provision{Claim: "preferred_username"}, map[string]any{"preferred_username": "\u212aim"}, ""}, // KELVIN SIGN, a k in small letters
 		"none":                   {&config.Provision{Claim: "preferred_username"}, map[string]any{}, ""},
 		"of another form":        {&config.Provision{Claim: "preferred_username"}, map[string]any{"preferred_username": []any{"ana"}}, ""},
 		"a mail address":         {&config.Provision{Claim: "email", Strip: "@example.com"}, map[string]any{"email": "ana@example.com", "email_verified": true}, "user:ana"},

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ var (
 	ErrPending  = errors.New("nobody has decided yet")
 	ErrSlowDown = errors.New("it asks too often")
 	ErrDenied   = errors.New("somebody said no")
-	// ErrThrottled: too many codes were wrong, of this person at this address.
+	// ErrThrottled: too many codes were wrong, of this person.
 	ErrThrottled = errors.New("too many wrong codes")
 )
 
@@ -27,8 +28,8 @@ const (
 	Interval = 5 * time.Second
 
 	mostDevices    = 2000
-	mostPerAddress = 20 // that wait at once, of one address
-	mostWrong      = 10 // codes of one person at one address, in a window
+	mostPerAddress = 20 // that wait at once, of one IPv4 address or IPv6 /64
+	mostWrong      = 10 // codes of one person, in a window
 	wrongWindow    = 10 * time.Minute
 	mostGuessers   = 4096
 )
@@ -50,6 +51,7 @@ type Device struct {
 
 type waiting struct {
 	Device
+	from     string // the network of its address
 	interval time.Duration
 	asked    time.Time
 	caller   identity.Caller // who said yes
@@ -85,15 +87,16 @@ func (d *Devices) Start(label, ip string) (deviceCode string, out Device, err er
 	now := d.now()
 	d.forget(now)
 	here := 0
+	from := network(ip)
 	for _, w := range d.byCode {
-		if w.IP == ip {
+		if w.from == from {
 			here++
 		}
 	}
 	if here >= mostPerAddress || len(d.byCode) >= mostDevices {
 		return "", Device{}, ErrFull
 	}
-	w := &waiting{Device: Device{Label: label, IP: ip, Since: now, Until: now.Add(DeviceFor)}, interval: Interval, asked: now}
+	w := &waiting{Device: Device{Label: label, IP: ip, Since: now, Until: now.Add(DeviceFor)}, from: from, interval: Interval, asked: now}
 	for w.UserCode == "" || d.byUser[w.UserCode] != nil {
 		w.UserCode = userCode()
 	}
@@ -135,8 +138,23 @@ func Canonical(typed string) string {
 	return string(out[:4]) + "-" + string(out[4:])
 }
 
+// network is what one subscriber has: an IPv4 address, or the /64 of an IPv6
+// address.
+func network(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil || a.Unmap().Is4() {
+		return ip
+	}
+	p, err := a.WithZone("").Prefix(64)
+	if err != nil {
+		return ip
+	}
+	return p.String()
+}
+
 // Look finds the device of a code that somebody typed. Wrong ones are counted
-// per person and address: nobody can use up the tries of somebody else.
+// per person, wherever they are: nobody can use up the tries of somebody else,
+// or has more of them at more addresses.
 func (d *Devices) Look(typed string, by identity.Caller) (Device, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,7 +167,7 @@ func (d *Devices) Look(typed string, by identity.Caller) (Device, error) {
 
 func (d *Devices) look(typed string, by identity.Caller) (*waiting, error) {
 	now := d.now()
-	key := by.Principal + "\x00" + by.IP
+	key := by.Principal
 	g := d.wrong[key]
 	if g != nil && now.Sub(g.since) >= wrongWindow {
 		delete(d.wrong, key)

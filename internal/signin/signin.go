@@ -52,6 +52,7 @@ type issued struct {
 	Code
 	until time.Time
 	used  bool
+	again bool   // somebody tried it after that
 	login string // that came of it
 }
 
@@ -94,6 +95,7 @@ func (c *Codes) Redeem(code, redirectURI, verifier string) (got Code, stolen str
 	case one == nil:
 		return Code{}, "", ErrNone
 	case one.used:
+		one.again = true
 		return one.Code, one.login, ErrNone
 	}
 	one.used = true // whatever is wrong with the rest
@@ -107,13 +109,17 @@ func (c *Codes) Redeem(code, redirectURI, verifier string) (got Code, stolen str
 	return one.Code, "", nil
 }
 
-// Became remembers which login came of a code.
-func (c *Codes) Became(code, login string) {
+// Became remembers which login came of a code. It reports whether somebody has
+// tried the code again in the meantime: that login is to end too.
+func (c *Codes) Became(code, login string) (stolen bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if one := c.all[sha256.Sum256([]byte(code))]; one != nil {
-		one.login = login
+	one := c.all[sha256.Sum256([]byte(code))]
+	if one == nil {
+		return false
 	}
+	one.login = login
+	return one.again
 }
 
 // CheckRedirect reports whether a code may be brought there: a port of the

@@ -52,6 +52,21 @@ func TestCodesAreGoodOnceAndForTheirClient(t *testing.T) {
 			t.Errorf("%s, a second time: stolen %q, %v", what, stolen, err)
 		}
 	}
+	// A second try that comes while the login of the first is made.
+	twice := NewCodes(h.Now)
+	code, err := twice.Issue(Code{Caller: ana, RedirectURI: redirect, Challenge: challenge("verifier")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := twice.Redeem(code, redirect, "verifier"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := twice.Redeem(code, redirect, "verifier"); !errors.Is(err, ErrNone) {
+		t.Error(err)
+	}
+	if !twice.Became(code, "lgn_b") {
+		t.Error("a code that two had makes a login that goes on")
+	}
 	codes := NewCodes(h.Now)
 	if _, _, err := codes.Redeem("", "", ""); !errors.Is(err, ErrNone) {
 		t.Error(err)
@@ -167,10 +182,11 @@ func TestGuessersAreThrottledAndNobodyElse(t *testing.T) {
 	if _, err := d.Decide(device.UserCode, mal, true); !errors.Is(err, ErrThrottled) {
 		t.Errorf("to decide is to guess too: %v", err)
 	}
-	for _, other := range []identity.Caller{ana, {Principal: "user:mal", IP: "192.0.2.1"}} {
-		if _, err := d.Look(device.UserCode, other); err != nil {
-			t.Errorf("%s at %s pays for it: %v", other.Principal, other.IP, err)
-		}
+	if _, err := d.Look(device.UserCode, identity.Caller{Principal: "user:mal", IP: "2001:db8::1"}); !errors.Is(err, ErrThrottled) {
+		t.Errorf("each address of one person has tries of its own: %v", err)
+	}
+	if _, err := d.Look(device.UserCode, identity.Caller{Principal: ana.Principal, IP: mal.IP}); err != nil {
+		t.Errorf("somebody else at that address pays for it: %v", err)
 	}
 	h.now = h.now.Add(wrongWindow)
 	if _, err := d.Look("BBBB-BBBB", mal); !errors.Is(err, ErrNone) {
@@ -186,6 +202,15 @@ func TestGuessersAreThrottledAndNobodyElse(t *testing.T) {
 	}
 	if _, _, err := d.Start("x", "192.0.2.9"); err != nil {
 		t.Errorf("another address pays for it: %v", err)
+	}
+	// One subscriber has a /64.
+	for i := range mostPerAddress {
+		if _, _, err := d.Start("x", fmt.Sprintf("2001:db8::%x", i)); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	if _, _, err := d.Start("x", "2001:db8::ffff"); !errors.Is(err, ErrFull) {
+		t.Errorf("one network has more than %d that wait: %v", mostPerAddress, err)
 	}
 }
 
