@@ -34,9 +34,10 @@ type Conn struct {
 	writeBy time.Time
 
 	// Of the loop alone.
-	on    *Loop
+	on    *Loop // changed under mu
 	owner Owner
 	at    int32
+	again bool // its turn comes again
 }
 
 // care is the runtime's: a *net.TCPConn, or an *os.File of one that came back.
@@ -113,7 +114,14 @@ func (c *Conn) Read(b []byte) (int, error) {
 func (c *Conn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	if w := c.runtime; w != nil {
+		out := c.out
+		c.out = nil
 		c.mu.Unlock()
+		if len(out) > 0 { // whoever began before it left its loop comes behind that
+			if _, err := w.Write(out); err != nil {
+				return 0, err
+			}
+		}
 		return w.Write(b)
 	}
 	defer c.mu.Unlock()
@@ -186,7 +194,8 @@ func (c *Conn) Unsent() int {
 	return len(c.out)
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. On a loop the owner is called, Readable, unless c
+// has left by then: of a closed connection there are no events.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,8 +206,13 @@ func (c *Conn) Close() error {
 		c.closed = true
 		return c.runtime.Close()
 	}
-	fd := c.fd
+	fd, l := c.fd, c.on
 	c.closed, c.fd = true, -1
+	l.Post(func() {
+		if c.on == l {
+			c.owner.Ready(c, Readable)
+		}
+	})
 	return os.NewSyscallError("close", unix.Close(fd)) // the loop's epoll forgets it with that
 }
 

@@ -88,7 +88,12 @@ func (l *Loop) Post(f func()) bool {
 
 // Again has the owner of c called once more, Readable, after others had their
 // turn, whether it listens or not. It is for the loop's own calls.
-func (l *Loop) Again(c *Conn) { l.again = append(l.again, c) }
+func (l *Loop) Again(c *Conn) {
+	if !c.again {
+		c.again = true
+		l.again = append(l.again, c)
+	}
+}
 
 // Close ends the loop, which nobody must be on any more.
 func (l *Loop) Close() {
@@ -118,14 +123,19 @@ func (l *Loop) run() {
 			}
 			// Its place may be another's by now, who is asked for nothing then.
 			if c := l.seats[e.Fd]; c != nil {
-				if can := c.can(e.Events); can != 0 {
+				can := c.can(e.Events)
+				if c.again {
+					can &^= Readable // that turn comes, once
+				}
+				if can != 0 {
 					c.owner.Ready(c, can)
 				}
 			}
 		}
 		many := len(l.again)
 		for i := range many {
-			if c := l.again[i]; c.on == l {
+			c := l.again[i]
+			if c.again = false; c.on == l {
 				c.owner.Ready(c, Readable)
 			}
 		}

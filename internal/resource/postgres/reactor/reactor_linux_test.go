@@ -385,3 +385,101 @@ func certificate(t testing.TB) *tls.Config {
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
+
+// Whoever has more to do than its turn allows gets one more turn when all others
+// had theirs, and not more turns the longer it goes on.
+func TestTurnsDoNotAddUp(t *testing.T) {
+	l := start(t)
+	near, far := pair(t)
+	if _, err := far.Write([]byte("for ever")); err != nil {
+		t.Fatal(err)
+	}
+	turns, most, rounds := 0, 0, 0
+	done := make(chan struct{})
+	var round func()
+	round = func() {
+		if rounds++; rounds > 1 { // many passed before the first of these
+			most = max(most, turns)
+		}
+		if turns = 0; rounds > 100 {
+			near.Leave()
+			close(done)
+			return
+		}
+		l.Post(round)
+	}
+	l.on(t, func() {
+		if err := near.Join(l, owner(func(c *Conn, _ Readiness) {
+			turns++
+			l.Again(c)
+		})); err != nil {
+			t.Error(err)
+		}
+	})
+	l.Post(round)
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("the loop is stuck")
+	}
+	if most > 2 {
+		t.Errorf("%d turns in one round", most)
+	}
+}
+
+// Who owns a connection is told when somebody else closes it: nothing comes of
+// it any more, and so no event either.
+func TestAnOwnerIsToldOfAClose(t *testing.T) {
+	l := start(t)
+	near, _ := pair(t)
+	told := make(chan error, 1)
+	l.on(t, func() {
+		if err := near.Join(l, owner(func(c *Conn, _ Readiness) {
+			_, err := c.Read(make([]byte, 1))
+			c.Leave()
+			told <- err
+		})); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := near.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-told:
+		if !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("nobody was told")
+	}
+}
+
+// What is written after a connection left its loop comes behind what was kept.
+func TestWhatWasKeptGoesFirst(t *testing.T) {
+	l := start(t)
+	near, far := pair(t)
+	all := make([]byte, 16<<20)
+	_, _ = rand.Read(all)
+	l.on(t, func() {
+		if err := near.Join(l, owner(func(*Conn, Readiness) {})); err != nil {
+			t.Error(err)
+		}
+		if _, err := near.Write(all[:len(all)-5]); err != nil {
+			t.Error(err)
+		}
+		if near.Unsent() == 0 {
+			t.Error("the socket took all: nothing is tested")
+		}
+		near.Leave()
+	})
+	go func() {
+		_, err := near.Write(all[len(all)-5:])
+		if err = errors.Join(err, near.Flush(), near.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if got, err := io.ReadAll(far); err != nil || !bytes.Equal(got, all) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(all), err)
+	}
+}
