@@ -1,7 +1,7 @@
 package pgkind
 
 import (
-	"time"
+	"context"
 
 	"github.com/daypass/daypass/internal/audit"
 )
@@ -39,7 +39,8 @@ var atSync = &text{sql: "-- at Sync"}
 
 // note records a statement that is over. It blocks when the record is full; on
 // an error the session is being cut.
-func (s *session) note(done *op, how outcome, now time.Time) error {
+func (s *session) note(ctx context.Context, o owed) error {
+	done, how := o.done, o.how
 	t := done.text
 	if t == nil {
 		if done.kind != 'S' {
@@ -48,13 +49,13 @@ func (s *session) note(done *op, how outcome, now time.Time) error {
 		t = atSync
 	}
 	st := t.statement()
-	st.Rows, st.Bytes, st.Duration, st.Part = done.moved, done.bytes, now.Sub(done.at), done.part
+	st.Rows, st.Bytes, st.Duration, st.Part = done.moved, done.bytes, o.at.Sub(done.at), done.part
 	st.Tag, st.SQLState, st.Refused = how.tag, how.sqlstate, how.refused
 	result := audit.Allowed
 	if how.refused != "" {
 		result = audit.Denied
 	}
-	return s.guard.Note(s.guard.Context(), result, st, false)
+	return s.guard.Note(ctx, result, st, false)
 }
 
 // intend records, durably, a statement that is about to go out.

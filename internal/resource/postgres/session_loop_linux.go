@@ -93,9 +93,11 @@ func (s *session) ride() bool {
 	if t, secure := s.server.Conn.(*tls.Conn); secure {
 		server, ok = t.NetConn().(*reactor.Conn)
 	} else if server, ok = reactor.Of(s.server.Conn); ok {
-		s.mu.Lock()
-		s.server.Conn = server
-		s.mu.Unlock()
+		if s.server.Conn != net.Conn(server) {
+			s.mu.Lock()
+			s.server.Conn = server
+			s.mu.Unlock()
+		}
 	}
 	if !ok {
 		return false
@@ -197,10 +199,14 @@ func (r *rider) resume() {
 	}
 }
 
+// answersKept is how much may be kept for a client that is still read. What the
+// server answers stays below; what TLS itself answers, to new keys, need not.
+const answersKept = 4 * largeBuffer
+
 // clientMay reports whether the client may be read: when the server has taken
 // all, and has answered enough.
 func (r *rider) clientMay() bool {
-	return !r.left && !r.s.isStopped() && r.client.to.Unsent() == 0 && (len(r.client.kept) == 0 || !r.s.ops.full())
+	return !r.left && !r.s.isStopped() && r.client.to.Unsent() == 0 && (len(r.client.kept) == 0 || !r.s.ops.full()) && r.client.below.Unsent() <= answersKept
 }
 
 // serverMay reports whether the server may be read: when the client has taken
@@ -324,9 +330,13 @@ func (r *rider) wait() {
 	go func() {
 		defer close(noting)
 		defer s.survive()
-		if s.settle(notes) == nil {
-			r.loop.Post(r.goOn)
+		if left := s.settle(s.guard.Context(), notes); len(left) > 0 {
+			s.writing.Lock()
+			s.withheld.notes = left // for when it is closed
+			s.writing.Unlock()
+			return
 		}
+		r.loop.Post(r.goOn)
 	}()
 }
 
@@ -336,12 +346,17 @@ func (r *rider) goOn() {
 		return
 	}
 	r.waits, r.server.held = false, true
+	r.give()
+	r.look()
+}
+
+func (r *rider) give() {
+	defer r.s.survive()
 	if err := r.s.give(); err != nil {
 		r.s.ended(err)
 	} else if r.s.g.draining.Load() {
 		r.s.rest()
 	}
-	r.look()
 }
 
 // leave gives both connections back, for the end may wait.

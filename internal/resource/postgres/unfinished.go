@@ -7,13 +7,20 @@ import (
 	"github.com/daypass/daypass/internal/audit"
 )
 
-// unfinished puts on record what the client sent and the server had not
-// answered in full when the session ended: whoever reads nearly all of a result
-// and hangs up has read it all the same. It may have run in full, in part or
-// not at all.
+// unfinished puts on record what the end came before: what had run and was not
+// on record yet, and what the client sent and the server had not answered in full.
+// Whoever reads nearly all of a result and hangs up has read it all the same. It
+// may have run in full, in part or not at all.
 func (s *session) unfinished() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastCall)
 	defer cancel()
+	s.writing.Lock()
+	notes := s.withheld.notes
+	s.withheld.notes = nil
+	s.writing.Unlock()
+	if len(s.settle(ctx, notes)) > 0 {
+		return
+	}
 	for _, p := range s.ops.unanswered() {
 		st, result := p.text.statement(), audit.Allowed
 		st.Unfinished, st.Rows, st.Bytes, st.Duration = true, p.moved, p.bytes, time.Since(p.at)
