@@ -151,6 +151,10 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("recording the start: %w", err)
 	}
 	failpoint.Hit("broker.open.recorded")
+	if err := b.disown(ctx); err != nil {
+		b.recorder.close()
+		return nil, fmt.Errorf("ending what rested on a provider that is gone: %w", err)
+	}
 	for _, s := range *b.sweeps.all.Load() {
 		b.sweepOn(s)
 	}

@@ -173,6 +173,25 @@ func relinked(before, next *state, i sqlstore.Identity) bool {
 	return linked && (!still || is != was) || !linked && still && is != i.Principal
 }
 
+// disown ends, at a start, what rests on the word of providers that are not in
+// the configuration any more, or bring no newcomers.
+func (b *Broker) disown(ctx context.Context) error {
+	st := b.state.Load()
+	disowned := func(i sqlstore.Identity) bool {
+		_, linked := st.base.SubjectOf(policy.Subject{Issuer: i.Issuer, Subject: i.Subject})
+		return !b.cfg.Logins.knows(i.Issuer) || !linked && !b.cfg.Logins.provisions(i.Issuer)
+	}
+	if b.quarantine.Load() != nil || !slices.ContainsFunc(st.people.all, disowned) {
+		return nil
+	}
+	return b.alone(ctx, identity.System("login"), sqlstore.Ends, func(u *unit) error {
+		if err := u.endUncovered(""); err != nil {
+			return err
+		}
+		return u.endGoneLogins()
+	})
+}
+
 // endGoneLogins ends the logins that stand for nobody any more: whoever comes
 // back logs in anew.
 func (u *unit) endGoneLogins() error {

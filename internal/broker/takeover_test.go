@@ -93,3 +93,35 @@ func TestARestoredStoreKnowsNoGroups(t *testing.T) {
 		}
 	})
 }
+
+// A provider that the configuration no longer names, or that brings no newcomers
+// any more, vouches for nobody from the start on.
+//
+// Invariant: A5
+// Attack: OID-10
+func TestAProviderThatIsTakenOutVouchesForNobody(t *testing.T) {
+	for what, logins := range map[string]broker.Logins{
+		"not named":    {Absolute: 12 * time.Hour, Remember: 48 * time.Hour},
+		"no newcomers": {Issuers: []string{idp}, Absolute: 12 * time.Hour, Remember: 48 * time.Hour},
+	} {
+		inLogins(t, func(w *world) {
+			newt, err := w.newcomer("new-1", "user:newt", "group:dev")
+			must(t, err)
+			v, err := w.Submit(context.Background(), w.by(newt.Secret), broker.Submission{Resource: "orders", Role: "read", Duration: 10 * time.Minute, Reason: "x"}, nil)
+			must(t, err)
+			c, err := w.Issue(context.Background(), w.by(newt.Secret), v.Grant.ID, "token", nil)
+			must(t, err)
+			if !w.active(*c.Secret) {
+				t.Fatal("no access to begin with")
+			}
+			w.logins = logins
+			w.restart(true)
+			if w.by(newt.Secret).Principal != "" {
+				t.Errorf("%s: still logged in", what)
+			}
+			if w.active(*c.Secret) {
+				t.Errorf("%s: the grant goes on", what)
+			}
+		})
+	}
+}
