@@ -319,7 +319,12 @@ type record struct {
 	room    func() bool // nil: always
 }
 
-func (r *record) Room() bool { return r.room == nil || r.room() }
+func (r *record) Room() bool {
+	r.mu.Lock()
+	room := r.room
+	r.mu.Unlock()
+	return room == nil || room()
+}
 
 func (r *record) Record(ctx context.Context, e *audit.Entry, _ string, durable bool) error {
 	if e.Statement != nil { // as it is read from the record

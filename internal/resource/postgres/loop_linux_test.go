@@ -55,6 +55,7 @@ func TestALoopAndGoroutinesDoTheSame(t *testing.T) {
 				bytes.Join([][]byte{message('P', "\x00listen y\x00\x00\x00"), message('B', "\x00\x00\x00\x00\x00\x00\x00\x00"), message('S', "")}, nil),
 				bytes.Repeat(append(message('B', "\x00s\x00\x00\x00\x00\x00\x00\x00"), message('E', "\x00\x00\x00\x00\x00")...), 700),
 				append(message('Q', "select '"+strings.Repeat("x", 70_000)+"'\x00"), message('S', "")...),
+				append(message('Q', "select '"+strings.Repeat("x", 2*aTurn)+"'\x00"), message('S', "")...), // looked at beside the loop
 				message('S', ""),
 			}).Draw(r, "step")...)
 		}

@@ -17,6 +17,10 @@ import (
 // their turn.
 const atATime = 4
 
+// aTurn is what a turn carries at most, in bytes. A statement that is longer is
+// looked at beside the loop: there may be millions of words in it.
+const aTurn = atATime * largeBuffer
+
 // carrier is the loop that carries the sessions of a gateway.
 type carrier struct {
 	off    bool // sessions are carried by goroutines
@@ -78,6 +82,7 @@ type rider struct {
 	lingers        bool          // the server has been given its time to close
 	noting         chan struct{} // closed when what was owed last is on record; nil: nothing was
 	waits          bool          // for that
+	reading        chan struct{} // closed when a long statement of the client has been looked at; nil: none is
 	gone           bool
 }
 
@@ -204,9 +209,9 @@ func (r *rider) resume() {
 const answersKept = 4 * largeBuffer
 
 // clientMay reports whether the client may be read: when the server has taken
-// all, and has answered enough.
+// all, and has answered enough, and no statement is being looked at.
 func (r *rider) clientMay() bool {
-	return !r.left && !r.s.isStopped() && r.client.to.Unsent() == 0 && (len(r.client.kept) == 0 || !r.s.ops.full()) && r.client.below.Unsent() <= answersKept
+	return !r.left && r.reading == nil && !r.s.isStopped() && r.client.to.Unsent() == 0 && (len(r.client.kept) == 0 || !r.s.ops.full()) && r.client.below.Unsent() <= answersKept
 }
 
 // serverMay reports whether the server may be read: when the client has taken
@@ -249,20 +254,54 @@ func (r *rider) fromClient() {
 			}
 			s.in.Add(int64(len(chunk)))
 		}
+		if l.scan.Completes(chunk, aTurn) {
+			r.beside(bytes.Clone(chunk))
+			r.done()
+			return
+		}
 		taken, done, err := s.forward(l.scan, chunk)
-		switch {
-		case err != nil:
-			s.ended(err)
+		if !r.carried(chunk, taken, done, err) {
 			return
-		case done:
-			r.left = true
-			return
-		case taken < len(chunk):
-			l.kept = bytes.Clone(chunk[taken:])
 		}
 		r.done()
 	}
 	r.loop.Again(l.below)
+}
+
+// carried takes note of how far a chunk of the client's was forwarded. It reports
+// whether more may follow.
+func (r *rider) carried(chunk []byte, taken int, done bool, err error) bool {
+	switch {
+	case err != nil:
+		r.s.ended(err)
+		return false
+	case done:
+		r.left = true
+		return false
+	case taken < len(chunk):
+		r.client.kept = bytes.Clone(chunk[taken:])
+	}
+	return true
+}
+
+// beside has a goroutine forward a chunk, and the client wait meanwhile, so that
+// the loop is there for all others.
+func (r *rider) beside(chunk []byte) {
+	s, reading := r.s, make(chan struct{})
+	r.reading, r.client.held = reading, true
+	go func() {
+		defer close(reading)
+		defer s.survive()
+		taken, done, err := s.forward(r.client.scan, chunk)
+		r.loop.Post(func() {
+			if r.gone {
+				return
+			}
+			r.reading = nil
+			r.carried(chunk, taken, done, err)
+			r.look()
+		})
+	}()
 }
 
 // fromServer carries what the server has sent.
@@ -371,8 +410,10 @@ func (r *rider) leave() {
 func (r *rider) finish() {
 	s := r.s
 	defer s.g.leave(s.raw)
-	if r.noting != nil {
-		<-r.noting // the end of a session is the last of it on record
+	for _, beside := range []chan struct{}{r.noting, r.reading} {
+		if beside != nil {
+			<-beside // the end of a session is the last of it on record
+		}
 	}
 	if err := r.client.below.Flush(); err != nil {
 		s.writing.Lock()

@@ -79,6 +79,17 @@ func (s *Scanner) Boundary() bool { return s.left == 0 }
 // Idle reports whether nothing of a message has come yet.
 func (s *Scanner) Idle() bool { return s.left == 0 && (s.full || len(s.hold) == 0) }
 
+// Completes reports whether chunk, which comes next, is the end of a message that
+// is handed on in one piece of more than n bytes.
+func (s *Scanner) Completes(chunk []byte, n int) bool {
+	if s.full || len(s.hold) < header {
+		return false
+	}
+	r, size, err := s.look(s.hold)
+	need := min(r.head, size-header) + header
+	return err == nil && need > n && len(chunk) >= need-len(s.hold)
+}
+
 // Next returns the next part of the stream, of which chunk are the bytes that
 // were read last, and what remains of chunk: to be given to Next again until
 // nothing remains. An error is an *Error; it stays.
