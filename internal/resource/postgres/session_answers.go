@@ -81,14 +81,14 @@ func (o *ops) unexpected(kind byte, h *op) error {
 
 // parsed: ParseComplete.
 func (o *ops) parsed(h *op) error {
-	if was := o.statements[h.name]; was != nil {
+	if was, ok := o.statements[h.name]; ok {
 		o.texts -= len(was.sql)
 	}
 	o.texts += len(h.text.sql)
 	if o.texts > maxTexts || len(o.statements) >= maxNamed {
 		return errors.New("too many prepared statements in one session: close those that are not needed")
 	}
-	o.statements[h.name] = h.text
+	o.statements[h.name] = known{h.text, o.doubts}
 	o.pop()
 	return nil
 }
@@ -98,16 +98,20 @@ func (o *ops) bound(h *op) error {
 	if len(o.portals) >= maxNamed {
 		return errors.New("too many portals in one transaction: close those that are not needed")
 	}
-	o.portals[h.name] = o.textOf(o.statements, h.of)
+	o.portals[h.name] = known{o.textOf(o.statements, h.of), o.doubts}
 	o.pop()
 	return nil
 }
 
 // textOf is what is under a name; of one that only SQL has used, just that
 // name, whose PREPARE or DECLARE is on record with its text.
-func (o *ops) textOf(names map[string]*text, name string) *text {
-	if t := names[name]; t != nil {
-		return t
+func (o *ops) textOf(names map[string]known, name string) *text {
+	if is, ok := names[name]; ok {
+		if name != "" && is.doubts != o.doubts && !is.unsure {
+			is.text = &text{sql: is.sql, length: is.length, unsure: true}
+			names[name] = is
+		}
+		return is.text
 	}
 	return &text{sql: "-- prepared or declared in SQL as " + name, unsure: true}
 }
@@ -116,7 +120,7 @@ func (o *ops) closedName(h *op) {
 	names := o.statements
 	if h.of == "P" {
 		names = o.portals
-	} else if was := names[h.name]; was != nil {
+	} else if was, ok := names[h.name]; ok {
 		o.texts -= len(was.sql)
 	}
 	delete(names, h.name)
@@ -150,9 +154,10 @@ func (o *ops) complete(h *op, tag string, now time.Time) *op {
 	done := o.result(h, now)
 	switch word, _, _ := strings.Cut(tag, " "); word {
 	case "PREPARE", "DEALLOCATE", "DISCARD", "DECLARE", "CLOSE":
-		// SQL and the protocol share one space of names.
-		o.doubt(o.statements)
-		o.doubt(o.portals)
+		// SQL and the protocol share one space of names. Which ones are meant is seen
+		// when they are used: there may be thousands, and a thousand of these tags in
+		// what is read at once.
+		o.doubts++
 	}
 	if h.kind == 'E' {
 		o.pop()
@@ -160,14 +165,6 @@ func (o *ops) complete(h *op, tag string, now time.Time) *op {
 		h.moved, h.bytes = 0, 0
 	}
 	return done
-}
-
-func (o *ops) doubt(names map[string]*text) {
-	for name, t := range names {
-		if name != "" && !t.unsure {
-			names[name] = &text{sql: t.sql, length: t.length, unsure: true}
-		}
-	}
 }
 
 // failed: ErrorResponse. What follows in an extended query is skipped up to the

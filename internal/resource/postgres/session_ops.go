@@ -41,6 +41,12 @@ type text struct {
 	unsure bool // SQL may have put another statement under its name
 }
 
+// known is the text under a name, as of how many doubts.
+type known struct {
+	*text
+	doubts uint64
+}
+
 // An errProtocol ends the session: client and server are not understood any
 // more, and what is not understood does not pass.
 var errProtocol = errors.New("protocol violation")
@@ -59,16 +65,17 @@ type ops struct {
 	status   byte // of the transaction: I T E
 	last     time.Time
 
-	statements map[string]*text
-	portals    map[string]*text
+	statements map[string]known
+	portals    map[string]known
 	texts      int
+	doubts     uint64 // how often SQL may have changed what names stand for
 }
 
 func (o *ops) init(status byte) {
 	o.room.L = &o.mu
 	o.status = status
-	o.statements = make(map[string]*text)
-	o.portals = make(map[string]*text)
+	o.statements = make(map[string]known)
+	o.portals = make(map[string]known)
 }
 
 // close lets nobody wait any more.

@@ -192,3 +192,38 @@ func TestTheTextThatAnExecuteWillRun(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A client can have thousands of names and a server say a thousand times in what
+// is read at once that SQL has changed what they stand for: what that takes does
+// not go by how many there are.
+//
+// Attack: RES-01
+func TestManyNamesAndManyDoubts(t *testing.T) {
+	took := func(names int) time.Duration {
+		var o ops
+		o.init('I')
+		for i := range names {
+			p := op{kind: 'P', name: fmt.Sprint("s", i), text: textOf([]byte("select 1"))}
+			if err := o.push(p); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.answer('1', "", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := o.push(op{kind: 'Q', text: textOf([]byte("deallocate all; …"))}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for range 5000 {
+			if _, err := o.answer('C', "DEALLOCATE ALL", began); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return time.Since(began)
+	}
+	few, many := took(1), took(maxNamed)
+	if many > 20*few+50*time.Millisecond {
+		t.Errorf("%v with one name, %v with %d", few, many, maxNamed)
+	}
+}
