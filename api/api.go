@@ -123,7 +123,8 @@ type SubmitRequest struct {
 // Decision answers a dry run, and says in a resource how a role would be decided.
 type Decision struct {
 	Decision    string `json:"decision" enum:"auto,review,break_glass,refused"`
-	Code        string `json:"code,omitempty"` // of the refusal
+	Code        string `json:"code,omitempty"`  // of the refusal
+	Field       string `json:"field,omitempty"` // of the request, which the refusal is about
 	Explanation string `json:"explanation"`
 	// Target is what the scope means in the target, where the kind looks there.
 	Target      json.RawMessage `json:"target,omitempty"`
@@ -205,6 +206,8 @@ type Resource struct {
 	Labels map[string]string `json:"labels"`
 	Owners []string          `json:"owners"`
 	Roles  []Role            `json:"roles"`
+	// FreeScope says that any scope of the kind may be asked for, beside the roles.
+	FreeScope bool `json:"free_scope,omitempty"`
 }
 
 // Role is a named scope and how asking for it would be decided.

@@ -185,6 +185,11 @@ type RequestQuery struct {
 	State, Role, Resource string
 	// ReviewDue selects those whose broken glass waits for its review.
 	ReviewDue bool
+	// Requester selects those of one principal, as far as the caller may see
+	// them; it goes with Role "".
+	Requester string
+	// Running selects those whose grant is in force or is still to begin.
+	Running bool
 	Page
 }
 
@@ -201,10 +206,14 @@ func (b *Broker) Requests(ctx context.Context, c identity.Caller, q RequestQuery
 	default:
 		return nil, "", invalid("query.state", "A request is pending, approved, denied, cancelled or expired.")
 	}
+	if q.Running {
+		f.GrantStates = running
+	}
 	w := b.who(c)
 	keep := who.sees
 	switch q.Role {
 	case "":
+		f.Requester = q.Requester
 	case "requester":
 		f.Requester = c.Principal
 	case "reviewer":
@@ -217,6 +226,9 @@ func (b *Broker) Requests(ctx context.Context, c identity.Caller, q RequestQuery
 		r = b.asOf(r)
 		if !keep(w.in(tx), r) || q.State != "" && string(r.State) != q.State {
 			return false, nil
+		}
+		if q.Running && !b.now().Before(r.Grant.ExpiresAt) {
+			return false, nil // over, whether or not anything has noticed
 		}
 		v, err := w.view(tx, r)
 		items = append(items, v)

@@ -41,7 +41,7 @@ func (b *Broker) inputFor(cat *policy.Catalog, c identity.Caller, r *policy.Reso
 }
 
 func (b *Broker) shownResource(cat *policy.Catalog, c identity.Caller, r *policy.Resource) api.Resource {
-	out := api.Resource{ID: r.ID, Kind: r.Kind.Name(), Labels: r.Labels, Owners: nonNil(r.Owners), Roles: []api.Role{}}
+	out := api.Resource{ID: r.ID, Kind: r.Kind.Name(), Labels: r.Labels, Owners: nonNil(r.Owners), Roles: []api.Role{}, FreeScope: r.FreeScope}
 	if out.Labels == nil {
 		out.Labels = map[string]string{}
 	}

@@ -10,7 +10,8 @@ import (
 // are called for each use of a credential.
 func (s *server) face(path string) http.Handler {
 	switch {
-	case webPaths[path], strings.HasPrefix(path, "/login/"), strings.HasPrefix(path, "/assets/"):
+	case webPaths[path], strings.HasPrefix(path, "/login/"), strings.HasPrefix(path, "/assets/"),
+		strings.HasPrefix(path, "/requests/"), strings.HasPrefix(path, "/grants/"):
 		return s.Web
 	case strings.HasPrefix(path, "/oauth/"):
 		return s.OAuth
@@ -26,8 +27,8 @@ func (s *server) face(path string) http.Handler {
 	return nil
 }
 
-// webPaths are the pages on which people log in.
-var webPaths = map[string]bool{"/login": true, "/logout": true, "/device": true, "/device/confirm": true, "/setup": true, "/oauth/authorize": true}
+// webPaths are the pages on which people log in, ask and decide.
+var webPaths = map[string]bool{"/": true, "/request": true, "/inbox": true, "/login": true, "/logout": true, "/device": true, "/device/confirm": true, "/setup": true, "/oauth/authorize": true}
 
 // forwarded reports whether a request came by way of a proxy's question.
 func (s *server) forwarded(r *http.Request) bool {

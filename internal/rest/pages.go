@@ -1,19 +1,17 @@
 package rest
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"html/template"
 	"net/http"
-	"regexp"
 	"sync"
 	"time"
 )
 
-// The few pages that a person sees before there is a console. They hold no
-// data, take no form, run no script, and change nothing (Invariant A14): they
-// say which command or call does it.
+// The reference is a page of the API. It holds no data, takes no form, runs no
+// script, and changes nothing (Invariant A14). The pages on which people do
+// something are internal/web's.
 
 // style is the one style sheet, inline; the policy allows exactly its hash.
 const style = `:root{color-scheme:light dark;--ink:#1c1e21;--soft:#5b6069;--line:#d9dce1;--paper:#fff;--tint:#f5f6f8;--mark:#1f5fbf}
@@ -38,29 +36,7 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{"text": text})
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{{.}}</title><style>` + style + `</style></head><body><main>{{end}}
 {{define "foot"}}</main></body></html>
 {{end}}
-{{define "request"}}{{template "head" "Ask for access"}}
-<p class="soft">Daypass</p><h1>Ask for access{{if .Resource}} to <code>{{.Resource}}</code>{{end}}</h1>
-<p>Say how long and why. A policy decides at once, or people review it; the access ends by itself.</p>
-<h3>From a shell</h3>
-<pre><code>daypass request {{or .Resource "RESOURCE"}} --role {{or .Role "ROLE"}} --for 15m --reason "…" --wait</code></pre>
-<h3>Over the API</h3>
-<pre><code>curl -sS {{.Public}}/v1/requests \
-  -H "Authorization: Bearer $DAYPASS_TOKEN" -H "Content-Type: application/json" \
-  -d '{"resource":"{{or .Resource "RESOURCE"}}","role":"{{or .Role "ROLE"}}","duration":"15m","reason":"…"}'</code></pre>
-<p class="soft">What may I ask for? <code>daypass resources</code>. All calls: <a href="/docs">/docs</a></p>
-{{template "foot"}}{{end}}
-{{define "review"}}{{template "head" "A request"}}
-<p class="soft">Daypass</p><h1>Request <code>{{.ID}}</code></h1>
-<p>This page shows nothing about it: look at it, and decide, with your own token.</p>
-<pre><code>daypass show {{.ID}}
-daypass approve {{.ID}}
-daypass deny {{.ID}} --comment "…"</code></pre>
-<p class="soft">All calls: <a href="/docs">/docs</a></p>
-{{template "foot"}}{{end}}
 `))
-
-// name is what may stand in a line that a person copies into a shell.
-var name = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 
 // pageRoutes registers what is not part of the API's document.
 func (s *server) pageRoutes() {
@@ -78,19 +54,6 @@ func (s *server) pageRoutes() {
 		_, _ = w.Write(doc)
 	})
 	s.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, r *http.Request) { writePage(w, reference()) })
-	s.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/docs", http.StatusSeeOther) })
-	s.mux.HandleFunc("GET /request", func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		s.page(w, r, "request", struct{ Public, Resource, Role string }{s.base(r), plain(q.Get("resource")), plain(q.Get("role"))})
-	})
-	s.mux.HandleFunc("GET /requests/{id}", func(w http.ResponseWriter, r *http.Request) {
-		id := plain(r.PathValue("id"))
-		if id == "" {
-			s.fail(w, r, &fault{status: http.StatusNotFound, code: "not_found", detail: "There is nothing at this path."})
-			return
-		}
-		s.page(w, r, "review", struct{ ID string }{id})
-	})
 	s.mux.HandleFunc("GET /.well-known/security.txt", func(w http.ResponseWriter, r *http.Request) {
 		contact := s.Contact
 		if contact == "" {
@@ -113,7 +76,7 @@ func (s *server) pageRoutes() {
 		w.Header().Set("Content-Type", "application/x-pem-file")
 		_, _ = w.Write(pem)
 	})
-	for _, path := range []string{"/openapi.json", "/docs", "/{$}", "/request", "/requests/{id}", "/.well-known/security.txt", "/v1/gateway-ca.pem"} {
+	for _, path := range []string{"/openapi.json", "/docs", "/.well-known/security.txt", "/v1/gateway-ca.pem"} {
 		s.plainRoutes = append(s.plainRoutes, Route{Method: http.MethodGet, Path: path, Public: true})
 	}
 }
@@ -124,24 +87,6 @@ func (s *server) base(r *http.Request) string {
 		return s.public
 	}
 	return "http://" + r.Host
-}
-
-// plain is v where it is a plain name, else "": what a query says never reaches
-// a command line that somebody copies.
-func plain(v string) string {
-	if name.MatchString(v) {
-		return v
-	}
-	return ""
-}
-
-func (s *server) page(w http.ResponseWriter, r *http.Request, which string, data any) {
-	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, which, data); err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	writePage(w, b.Bytes())
 }
 
 func writePage(w http.ResponseWriter, html []byte) {

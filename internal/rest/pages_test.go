@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -18,37 +17,24 @@ func anonymous(method, path string) *http.Request {
 	return r
 }
 
-// Pages take no script, no form and nothing of a third party, and what a query
-// says reaches neither the page's markup nor a line to copy.
+// The reference takes no script, no form and nothing of a third party. Without
+// the pages for people their paths are nothing.
 //
 // Invariant: A14
-// Attack: WEB-01, WEB-09
+// Attack: WEB-01
 func TestPages(t *testing.T) {
 	f := newFace(t)
-	for _, path := range []string{"/docs", "/request", "/request?resource=orders-api&role=read", "/requests/req_abc"} {
-		page := text200(t, f.do(anonymous("GET", path)), 200)
-		for _, bad := range []string{"<script", "<form", "<img", "<link", "src=", "@import", "url("} {
-			if strings.Contains(page, bad) {
-				t.Errorf("%s has %s", path, bad)
-			}
-		}
-		if !strings.Contains(page, `<meta name="viewport"`) || !strings.Contains(page, "prefers-color-scheme:dark") {
-			t.Errorf("%s is not for phones or the dark", path)
+	page := text200(t, f.do(anonymous("GET", "/docs")), 200)
+	for _, bad := range []string{"<script", "<form", "<img", "<link", "src=", "@import", "url("} {
+		if strings.Contains(page, bad) {
+			t.Errorf("the reference has %s", bad)
 		}
 	}
-	for _, hostile := range []string{`<script>alert(1)</script>`, `"><b>`, `x; rm -rf ~`, "$(id)", "a'b", "a\nb", "../x", "`id`", "--as root", "а9"} {
-		page := text200(t, f.do(anonymous("GET", "/request?resource="+url.QueryEscape(hostile)+"&role="+url.QueryEscape(hostile))), 200)
-		if strings.Contains(page, hostile) || strings.Count(page, "RESOURCE") < 2 {
-			t.Errorf("%q is in the page", hostile)
-		}
+	if !strings.Contains(page, `<meta name="viewport"`) || !strings.Contains(page, "prefers-color-scheme:dark") {
+		t.Error("the reference is not for phones or the dark")
 	}
-	page := text200(t, f.do(anonymous("GET", "/request?resource=orders-api&role=read")), 200)
-	if !strings.Contains(page, "daypass request orders-api --role read --for 15m") || !strings.Contains(page, "https://daypass.example/v1/requests") {
-		t.Error(page)
-	}
-	page = text200(t, f.do(anonymous("GET", "/requests/req_abc")), 200)
-	if !strings.Contains(page, "daypass approve req_abc") {
-		t.Error(page)
+	for _, path := range []string{"/", "/request", "/inbox", "/requests/req_a", "/grants/grt_a/extend", "/login"} {
+		problemIn(t, f.do(anonymous("GET", path)), 404, "not_found")
 	}
 	if len(f.broker.calls) != 0 {
 		t.Errorf("a page asked the broker for %v", f.broker.calls)

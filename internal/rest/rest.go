@@ -50,7 +50,7 @@ type Deps struct {
 	// /access/v1/ and its document, behind the same guards. Nil: those paths are
 	// 404.
 	OAuth, AuthZEN http.Handler
-	// Web serves the pages on which people log in. Nil: those paths are 404.
+	// Web serves the pages for people. Nil: those paths are 404.
 	Web http.Handler
 	// Forward serves /authz/. What it is asked about is another host's and
 	// another site's request, passed on by a proxy that must prove itself: the

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// home is where people go who do not say where to.
-const home = "/login"
+// home is where people go who do not say where to: My access.
+const home = "/"
 
 // back is where a browser goes after a login: one of our own pages, or home
 // (ATTACKS OID-04). The list is of what exists, not of what looks harmless.
@@ -20,10 +20,12 @@ func back(raw string) string {
 		return home
 	}
 	id, request := strings.CutPrefix(u.Path, "/requests/")
+	grant, more := strings.CutPrefix(u.Path, "/grants/")
+	grant, extend := strings.CutSuffix(grant, "/extend")
 	switch {
-	case u.Path == home, u.Path == "/device", u.Path == "/docs":
+	case u.Path == home, u.Path == "/inbox", u.Path == "/device", u.Path == "/docs":
 		return u.Path
-	case request && !strings.Contains(id, "/"):
+	case request && !strings.Contains(id, "/"), more && extend && !strings.Contains(grant, "/"):
 		return u.Path
 	case u.Path == "/request", u.Path == "/oauth/authorize":
 		return u.Path + "?" + u.RawQuery

@@ -15,12 +15,8 @@ import (
 // login lets people choose their provider, or tells them that they are in.
 func (s *server) login(w http.ResponseWriter, r *http.Request) {
 	to := back(r.URL.Query().Get("return_to"))
-	if c, err := s.who(r); err == nil {
-		if to != home {
-			http.Redirect(w, r, to, http.StatusSeeOther)
-			return
-		}
-		s.show(w, http.StatusOK, "in", "You are logged in", struct{ Who string }{c.Principal})
+	if _, err := s.who(r); err == nil {
+		http.Redirect(w, r, to, http.StatusSeeOther)
 		return
 	}
 	type choice struct {

@@ -9,25 +9,44 @@ import (
 	"net/http"
 )
 
-//go:embed pages.html style.css
+//go:embed *.html style.css live.js
 var files embed.FS
 
-var pages = template.Must(template.ParseFS(files, "pages.html"))
+var pages = template.Must(template.New("").Funcs(funcs).ParseFS(files, "*.html"))
 
-var style, stylePath = func() ([]byte, string) {
-	css, err := files.ReadFile("style.css")
+var (
+	style, stylePath   = asset("style.css", ".css")
+	script, scriptPath = asset("live.js", ".js")
+)
+
+// asset is an embedded file, and the path at which it is served: another content
+// has another path.
+func asset(name, ending string) ([]byte, string) {
+	content, err := files.ReadFile(name)
 	if err != nil {
-		panic("web: the style sheet is not embedded: " + err.Error())
+		panic("web: " + name + " is not embedded: " + err.Error())
 	}
-	sum := sha256.Sum256(css)
-	return css, "/assets/" + hex.EncodeToString(sum[:8]) + ".css"
-}()
+	sum := sha256.Sum256(content)
+	return content, "/assets/" + hex.EncodeToString(sum[:8]) + ending
+}
 
 func serveStyle(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable") // another content has another path
-	_, _ = w.Write(style)
+	serveAsset(w, style, "text/css; charset=utf-8")
 }
+
+func serveScript(w http.ResponseWriter, _ *http.Request) {
+	serveAsset(w, script, "text/javascript; charset=utf-8")
+}
+
+func serveAsset(w http.ResponseWriter, content []byte, kind string) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	_, _ = w.Write(content)
+}
+
+// consolePolicy is that of a page of the console: our own script, which may
+// listen to our own server, as well.
+const consolePolicy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // policy is what a page may do: look like itself, and send its forms here.
 func policy(formsTo string) string {
@@ -43,13 +62,22 @@ func formsTo(w http.ResponseWriter, origin string) {
 	w.Header().Set("Content-Security-Policy", policy(origin))
 }
 
-// show writes a page.
+// show writes a page from before a login.
 func (s *server) show(w http.ResponseWriter, status int, name, title string, data any) {
-	var b bytes.Buffer
-	if err := pages.ExecuteTemplate(&b, name, struct {
+	csp := w.Header().Get("Content-Security-Policy")
+	if csp == "" {
+		csp = policy("")
+	}
+	s.write(w, status, csp, name, struct {
 		Title, Style, Home string
 		Data               any
-	}{title, stylePath, s.PublicURL, data}); err != nil {
+	}{title, stylePath, s.PublicURL, data})
+}
+
+// write is the one way from a template to a browser.
+func (s *server) write(w http.ResponseWriter, status int, csp, name string, data any) {
+	var b bytes.Buffer
+	if err := pages.ExecuteTemplate(&b, name, data); err != nil {
 		s.Log.Error("a page could not be written", "page", name, "error", err)
 		http.Error(w, "Something failed inside.", http.StatusInternalServerError)
 		return
@@ -58,9 +86,7 @@ func (s *server) show(w http.ResponseWriter, status int, name, title string, dat
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if h.Get("Content-Security-Policy") == "" {
-		h.Set("Content-Security-Policy", policy(""))
-	}
+	h.Set("Content-Security-Policy", csp)
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")

@@ -1,11 +1,12 @@
 // Package web is what a person sees in a browser: the pages on which people log
-// in and let their command line in, in plain HTML without scripts. The console
-// grows here: a page of it asks person for who is there, sends form posts
-// through posted, and is written by show.
+// in and let their command line in, and the console on which they ask, decide
+// and use. All of it is plain HTML that works without a script. A page of the
+// console asks person for who is there, sends form posts through posted, and is
+// written by console; the pages before a login are written by show.
 //
-// It refuses a post that another site's page sends, a way back to anywhere but
-// its own pages, and to repeat what somebody sent. It decides nothing: who
-// somebody is the provider says, and what they may do the broker.
+// It refuses a post that another site's page sends, to change anything on GET,
+// and a way back to anywhere but its own pages. It decides nothing: who somebody
+// is the provider says, and what they may do the broker.
 package web
 
 import (
@@ -29,6 +30,7 @@ type Broker interface {
 	LogIn(ctx context.Context, a broker.Arrival) (broker.LoggedIn, error)
 	SetUp(ctx context.Context, link, label, ip string) (broker.LoggedIn, error)
 	EndLogin(ctx context.Context, c identity.Caller, id string) error
+	access
 }
 
 // Providers are those by which people log in.
@@ -69,21 +71,58 @@ func New(d Deps) http.Handler {
 	d.PublicURL = strings.TrimRight(d.PublicURL, "/")
 	s := &server{Deps: d, cookies: identity.CookiesOf(d.PublicURL), mux: http.NewServeMux()}
 	s.mux.HandleFunc("GET "+stylePath, serveStyle)
-	s.mux.HandleFunc("GET /login", s.login)
-	s.mux.HandleFunc("GET /login/start/{provider}", s.start)
-	s.mux.HandleFunc("GET /login/callback/{provider}", s.callback)
-	s.mux.HandleFunc("POST /logout", s.posted(s.logout))
-	s.mux.HandleFunc("GET /setup", s.setup)
-	s.mux.HandleFunc("POST /setup", s.posted(s.setUp))
-	s.mux.HandleFunc("GET /device", s.person(s.device))
-	s.mux.HandleFunc("POST /device", s.posted(s.person(s.deviceTyped)))
-	s.mux.HandleFunc("POST /device/confirm", s.posted(s.person(s.deviceConfirmed)))
-	s.mux.HandleFunc("GET /oauth/authorize", s.authorize)
-	s.mux.HandleFunc("POST /oauth/authorize", s.posted(s.authorized))
+	s.mux.HandleFunc("GET "+scriptPath, serveScript)
+	for _, rt := range s.routes() {
+		s.mux.HandleFunc(rt.pattern, rt.serve)
+	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, http.StatusNotFound, "There is no such page", "Look at the address again.")
+		s.fail(w, http.StatusNotFound, "There is no such page", "Look at the address again, or open "+s.PublicURL+"/ and go on from there.")
 	})
 	return s
+}
+
+// route is one page, or one form.
+type route struct {
+	pattern string
+	serve   http.HandlerFunc
+}
+
+func (s *server) routes() []route {
+	form := func(next http.HandlerFunc) http.HandlerFunc { return s.posted(s.person(next)) }
+	return []route{
+		{"GET /login", s.login},
+		{"GET /login/start/{provider}", s.start},
+		{"GET /login/callback/{provider}", s.callback},
+		{"POST /logout", s.posted(s.logout)},
+		{"GET /setup", s.setup},
+		{"POST /setup", s.posted(s.setUp)},
+		{"GET /device", s.person(s.device)},
+		{"POST /device", form(s.deviceTyped)},
+		{"POST /device/confirm", form(s.deviceConfirmed)},
+		{"GET /oauth/authorize", s.authorize},
+		{"POST /oauth/authorize", s.posted(s.authorized)},
+
+		{"GET /{$}", s.person(s.mine)},
+		{"GET /request", s.person(s.ask)},
+		{"POST /request", form(s.askedFor)},
+		{"GET /inbox", s.person(s.inbox)},
+		{"GET /requests/{id}", s.person(s.request)},
+		{"POST /requests/{id}/review", form(s.reviewed)},
+		{"POST /requests/{id}/cancel", form(s.cancelled)},
+		{"POST /grants/{id}/credential", form(s.credential)},
+		{"GET /grants/{id}/extend", s.person(s.extend)},
+		{"POST /grants/{id}/extend", form(s.extended)},
+		{"POST /grants/{id}/end", form(s.ended)},
+	}
+}
+
+// Routes lists the pages and forms, as "GET /path".
+func Routes() []string {
+	var out []string
+	for _, rt := range (&server{}).routes() {
+		out = append(out, rt.pattern)
+	}
+	return out
 }
 
 // ServeHTTP implements http.Handler.
@@ -94,10 +133,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.Serve
 func (s *server) posted(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !identity.SameOrigin(s.PublicURL, r) {
-			s.fail(w, http.StatusForbidden, "Not from here", "This can be sent from a page of this server alone. Open "+s.PublicURL+"/login and begin there.")
+			s.fail(w, http.StatusForbidden, "Not from here", "This can be sent from a page of this server alone. Open "+s.PublicURL+"/ and begin there.")
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" || r.ParseForm() != nil {
 			s.fail(w, http.StatusBadRequest, "That cannot be read", "Go back and try again.")
 			return
@@ -106,6 +145,10 @@ func (s *server) posted(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// maxForm is what a form may have: a reason of the greatest length, each of its
+// characters four bytes and each of those three in a form, and the rest.
+const maxForm = 128 << 10
+
 type callerKey struct{}
 
 // person lets those through who are logged in, and others log in first.
@@ -113,7 +156,7 @@ func (s *server) person(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c, err := s.who(r)
 		if err != nil {
-			s.logInFirst(w, r, err, "/device")
+			s.logInFirst(w, r, err, comeBack(r))
 			return
 		}
 		next(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
@@ -141,6 +184,9 @@ func (s *server) logInFirst(w http.ResponseWriter, r *http.Request, err error, t
 		s.refused(w, err)
 		return
 	}
+	if len(s.Providers.Choices()) == 0 && s.shell(w, r) {
+		return
+	}
 	http.Redirect(w, r, "/login?return_to="+url.QueryEscape(to), http.StatusSeeOther)
 }
 
@@ -157,19 +203,10 @@ func (s *server) refused(w http.ResponseWriter, err error) {
 		s.fail(w, http.StatusInternalServerError, "Something failed inside", "The server's log says what. Try again in a moment.")
 		return
 	}
-	status := http.StatusForbidden
-	switch e.Kind {
-	case broker.Unavailable:
-		status = http.StatusServiceUnavailable
-	case broker.TooMany:
-		status = http.StatusTooManyRequests
-	case broker.Unauthorized:
-		status = http.StatusUnauthorized
-	}
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
-	s.fail(w, status, "That was not possible", e.Message)
+	s.fail(w, statusOf(e.Kind), "That was not possible", e.Message)
 }
 
 // throttled counts a failure and reports whether its address has had too many.

@@ -8,7 +8,7 @@ import (
 // Attack: OID-04
 func TestTheWayBack(t *testing.T) {
 	for raw, want := range map[string]string{
-		"/device": "/device", "/docs": "/docs", "/requests/req_a": "/requests/req_a", "/request?resource=orders": "/request?resource=orders", "/oauth/authorize?a=b": "/oauth/authorize?a=b",
+		"/device": "/device", "/docs": "/docs", "/requests/req_a": "/requests/req_a", "/inbox": "/inbox", "/grants/grt_a/extend": "/grants/grt_a/extend", "/grants/a/b/extend": home, "/grants/grt_a/end": home, "/grants/grt_a/credential": home, "/request?resource=orders": "/request?resource=orders", "/oauth/authorize?a=b": "/oauth/authorize?a=b",
 		"": home, "/": home, "//evil.example": home, "/\\evil.example": home, "\\evil": home, "https:evil.example": home, "https://evil.example/device": home, "javascript:alert(1)": home,
 		"/%2F/evil.example": home, "/%5Cevil.example": home, "/device/../../evil": home, "/device//x": home, "/device\n": home, "/\tdevice": home, "/device#x": home,
 		"/requests/a/b": home, "/v1/tokens": home, "/logout": home, "/login/start/idp": home, "/setup?link=x": home, "device": home, "/requests//evil": home, "///evil.example": home,

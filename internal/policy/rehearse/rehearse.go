@@ -25,7 +25,7 @@ func Decision(d policy.Decision) api.Decision {
 	}
 	switch {
 	case d.Refusal != nil:
-		out.Decision, out.Code = "refused", d.Refusal.Code
+		out.Decision, out.Code, out.Field = "refused", d.Refusal.Code, d.Refusal.Field
 	case d.Terms.BreakGlass != nil:
 		out.Decision = "break_glass"
 	case d.Terms.Auto:
