@@ -136,6 +136,9 @@ func (b *Broker) RevokeToken(ctx context.Context, c identity.Caller, token strin
 	if hash, err := credential.ParseToken(credential.PrincipalToken, token); err == nil {
 		return b.revokeJob(ctx, c, hash)
 	}
+	if hash, err := credential.ParseToken(credential.LoginToken, token); err == nil {
+		return b.revokeLogin(ctx, c, hash)
+	}
 	proof, _ := b.prove(token, func(string) bool { return true })
 	grant := proof.grant
 	if grant == nil {

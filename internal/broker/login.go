@@ -271,6 +271,23 @@ func (b *Broker) EndLogins(ctx context.Context, c identity.Caller, principal str
 	return out, err
 }
 
+// revokeLogin logs out the command line that holds a token.
+func (b *Broker) revokeLogin(ctx context.Context, c identity.Caller, hash [32]byte) error {
+	l := b.logins.find(hash)
+	if l == nil {
+		return nil
+	}
+	if c.Principal == "" {
+		c.Principal = l.Principal // nobody but the token itself says who this is
+	}
+	return b.do(ctx, c, sqlstore.Ends, func(u *unit) error {
+		if err := u.dropLogin(l.Login, "its token was revoked"); !isNotFound(err) {
+			return err
+		}
+		return nil
+	})
+}
+
 func isNotFound(err error) bool { return errors.Is(err, sqlstore.ErrNotFound) }
 
 func clipLabel(s string) string {

@@ -125,3 +125,29 @@ func TestAProviderThatIsTakenOutVouchesForNobody(t *testing.T) {
 		})
 	}
 }
+
+// What the token endpoint gave to a command line the revocation endpoint takes
+// back (RFC 7009). A cookie is no token: it is logged out.
+//
+// Invariant: A5
+func TestALoginOfACommandLineCanBeRevoked(t *testing.T) {
+	inLogins(t, func(w *world) {
+		ctx := context.Background()
+		in := w.comes("ana-1")
+		cli, err := w.LogInCLI(ctx, w.by(in.Secret), "laptop", "192.0.2.7")
+		must(t, err)
+		must(t, w.RevokeToken(ctx, stranger, in.Secret))
+		must(t, w.RevokeToken(ctx, stranger, cli.Secret[:len(cli.Secret)-1]+"x"))
+		if w.by(in.Secret).Principal == "" || w.by(cli.Secret).Principal == "" {
+			t.Fatal("another token than that of the command line ended something")
+		}
+		must(t, w.RevokeToken(ctx, stranger, cli.Secret))
+		if w.by(cli.Secret).Principal != "" {
+			t.Error("revoked, and still good")
+		}
+		must(t, w.RevokeToken(ctx, stranger, cli.Secret))
+		if ended := w.entries("auth.ended"); len(ended) != 1 || ended[0].Actor != "user:ana" {
+			t.Errorf("on record: %+v", ended)
+		}
+	})
+}
