@@ -204,7 +204,8 @@ func (u *unit) keepLogin(l sqlstore.Login, more map[string]any) error {
 func (b *Broker) LogInCLI(ctx context.Context, c identity.Caller, label, ip string) (LoggedIn, error) {
 	secret, hash := credential.NewToken(credential.LoginToken)
 	var made sqlstore.Login
-	err := b.do(ctx, c, sqlstore.Normal, func(u *unit) error {
+	// Alone: a logout that is being committed is not in the index yet.
+	err := b.alone(ctx, c, sqlstore.Normal, func(u *unit) error {
 		from := b.logins.byID(c.Login)
 		if from == nil || from.Kind != sqlstore.BrowserLogin || !b.live(from, u.now) {
 			return notLoggedIn()

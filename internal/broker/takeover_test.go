@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,6 +149,27 @@ func TestALoginOfACommandLineCanBeRevoked(t *testing.T) {
 		must(t, w.RevokeToken(ctx, stranger, cli.Secret))
 		if ended := w.entries("auth.ended"); len(ended) != 1 || ended[0].Actor != "user:ana" {
 			t.Errorf("on record: %+v", ended)
+		}
+	})
+}
+
+// Whoever logs out everywhere leaves no login behind that came at that moment.
+//
+// Invariant: A5
+// Attack: OID-09
+func TestNoCommandLineComesInWhileALogoutRuns(t *testing.T) {
+	inLogins(t, func(w *world) {
+		ctx := context.Background()
+		for round := range 40 {
+			by := w.by(w.comes("ana-1").Secret)
+			var cli broker.LoggedIn
+			var all sync.WaitGroup
+			all.Go(func() { _, err := w.EndLogins(ctx, by, ""); must(t, err) })
+			all.Go(func() { cli, _ = w.LogInCLI(ctx, by, "laptop", "192.0.2.7") })
+			all.Wait()
+			if cli.Secret != "" && w.by(cli.Secret).Principal != "" {
+				t.Fatalf("round %d: logged out everywhere, and logged in", round)
+			}
 		}
 	})
 }
