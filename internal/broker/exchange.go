@@ -31,15 +31,19 @@ type Workloads interface {
 // are refused, because which of them were used is lost.
 const settingExchangeAfter = "exchange_after"
 
-// refusedPerMinute bounds what refused tokens add to record and log one by one:
-// what is beyond it is counted. Anybody can have a token signed by a public CI
-// platform.
+// refusedPerMinute bounds what refused tokens, and people who are not let in,
+// add to record and log one by one: what is beyond it is counted. Anybody can have a token signed by a public CI
+// platform, and an account at a public provider.
 const refusedPerMinute = 120
 
 // exchange is what the exchange of tokens keeps in memory.
 type exchange struct {
 	after atomic.Int64 // milliseconds
+	refusals
+}
 
+// refusals counts those of one minute.
+type refusals struct {
 	mu      sync.Mutex
 	minute  time.Time
 	refused int
@@ -65,7 +69,7 @@ func (x *exchange) onlyAfter(tx *sqlstore.Tx, at time.Time) error {
 }
 
 // room reports whether one more refusal may be written down by itself.
-func (x *exchange) room(now time.Time) bool {
+func (x *refusals) room(now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if now.Sub(x.minute) >= time.Minute {

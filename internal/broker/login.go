@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/daypass/daypass/api"
@@ -50,8 +51,13 @@ func (b *Broker) LogIn(ctx context.Context, a Arrival) (LoggedIn, error) {
 	err := b.alone(ctx, c, sqlstore.Normal, func(u *unit) error {
 		principal, why := u.arrived(a)
 		if why != "" {
-			e := entry(audit.AuthFailed, "", map[string]any{"why": why, "issuer": a.Issuer, "subject": clip(a.Subject)})
-			return u.refuse(e, "", &Error{Kind: Forbidden, Code: "not_known", Message: "You are not let in here. If you should be, an admin must add you: the record says who you are."})
+			refusal := &Error{Kind: Forbidden, Code: "not_known", Message: "You are not let in here. If you should be, an admin must add you: the record says who you are."}
+			if !b.notKnown.room(u.now) {
+				kind, _, _ := strings.Cut(why, ":")
+				b.recorder.countFailed(a.IP, c.Channel, "login: "+kind)
+				return refusal
+			}
+			return u.refuse(entry(audit.AuthFailed, "", map[string]any{"why": why, "issuer": a.Issuer, "subject": clip(a.Subject)}), "", refusal)
 		}
 		groups, err := u.learn(a, principal)
 		if err != nil {

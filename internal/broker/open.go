@@ -100,7 +100,8 @@ type Broker struct {
 	cursors  cursorKey
 	pruned   time.Time // by Heartbeat, which runs alone
 	exchange exchange
-	beaten   uint64 // batches that were on record at the last one
+	notKnown refusals // people who are not let in
+	beaten   uint64   // batches that were on record at the last one
 }
 
 // state is what decisions rest on beside the store. It is replaced, never

@@ -2,12 +2,14 @@ package broker_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 )
@@ -170,6 +172,24 @@ func TestNoCommandLineComesInWhileALogoutRuns(t *testing.T) {
 			if cli.Secret != "" && w.by(cli.Secret).Principal != "" {
 				t.Fatalf("round %d: logged out everywhere, and logged in", round)
 			}
+		}
+	})
+}
+
+// Anybody has an account at a public provider: those who are not let in are
+// counted when they are many.
+//
+// Invariant: A37
+// Attack: RES-06
+func TestStrangersDoNotFillTheRecord(t *testing.T) {
+	inLogins(t, func(w *world) {
+		for n := range 300 {
+			_, err := w.LogIn(context.Background(), broker.Arrival{Issuer: idp, Subject: fmt.Sprint("stranger-", n), IP: "192.0.2.66"})
+			refused(t, err, "not_known")
+		}
+		why := w.why(audit.AuthFailed)
+		if n := len(w.entries(audit.AuthFailed)); n > 125 || why["no principal of the catalog has this identity"]+why["login: no principal of the catalog has this identity"] != 300 {
+			t.Errorf("%d entries, which count %v", n, why)
 		}
 	})
 }
