@@ -115,6 +115,34 @@ func TestAJobAsksWithoutASecret(t *testing.T) {
 	})
 }
 
+// A grant is its principal's: which run took a credential of it is on record,
+// which need not be the run that asked.
+//
+// Invariant: A30
+func TestTheRecordNamesTheRunThatTakesACredential(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.apply(strings.Replace(base, "{id: service:ci, owner: user:ana}", "{id: service:ci, owner: user:ana, groups: [group:dev]}", 1))
+		ctx := context.Background()
+		var callers []identity.Caller
+		for _, run := range []string{"run1", "run2"} {
+			made, err := w.exchange(run + " service:ci 1h")
+			must(t, err)
+			c, err := w.caller(made)
+			must(t, err)
+			callers = append(callers, c)
+		}
+		v, err := w.Submit(ctx, callers[0], broker.Submission{Resource: "orders", Role: "read", Duration: 5 * time.Minute, Reason: "deploy"}, nil)
+		must(t, err)
+		for _, c := range append(callers, as("service:ci")) {
+			must(t, errorOf(w.Issue(ctx, c, v.Grant.ID, "token", nil)))
+		}
+		issued := w.entries(audit.CredentialIssued)
+		if len(issued) != 3 || !strings.Contains(string(issued[0].Details), `"run_id":"run1"`) || !strings.Contains(string(issued[1].Details), `"run_id":"run2"`) || strings.Contains(string(issued[2].Details), "workload") {
+			t.Errorf("%+v", issued)
+		}
+	})
+}
+
 // The job is part of what is voted on: the same request of another run is
 // another content.
 //

@@ -374,6 +374,9 @@ func (u *unit) issue(r *access.Request, format string, made token) (api.Credenti
 	}
 	e := entry(audit.CredentialIssued, "", map[string]any{"format": out.Format, "jti": id, "expires_at": out.ExpiresAt.String(), "principal": r.Content.Requester})
 	e.Request, e.Grant, e.Resource, e.Scope, e.Outcome = r.ID, r.Grant.ID, r.Content.Resource, r.Content.Scope, audit.Allowed
+	if job := u.workload(); job != nil {
+		e.Details["workload"] = job
+	}
 	failpoint.Hit("broker.issue.before")
 	return out, finish, u.append(e, r.Content.Requester)
 }
