@@ -37,8 +37,12 @@ var (
 // at most ten minutes).
 const codeFor = time.Minute
 
-// mostCodes bounds the codes that wait.
-const mostCodes = 10_000
+// The bounds of the codes that wait: of all, and of one person, who could keep
+// everybody else's command lines out.
+const (
+	mostCodes = 10_000
+	mostOfOne = 50
+)
 
 // Code is what a person has agreed to.
 type Code struct {
@@ -71,12 +75,16 @@ func (c *Codes) Issue(code Code) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
+	ofOne := 0
 	for hash, one := range c.all {
-		if !now.Before(one.until) {
+		switch {
+		case !now.Before(one.until):
 			delete(c.all, hash)
+		case one.Caller.Principal == code.Caller.Principal:
+			ofOne++
 		}
 	}
-	if len(c.all) >= mostCodes {
+	if len(c.all) >= mostCodes || ofOne >= mostOfOne {
 		return "", ErrFull
 	}
 	secret := random(32)

@@ -71,9 +71,15 @@ func TestCodesAreGoodOnceAndForTheirClient(t *testing.T) {
 	if _, _, err := codes.Redeem("", "", ""); !errors.Is(err, ErrNone) {
 		t.Error(err)
 	}
-	for range mostCodes {
-		if _, err := codes.Issue(Code{}); err != nil {
+	for n := range mostCodes {
+		one := Code{Caller: identity.Caller{Principal: fmt.Sprint("user:", n/mostOfOne)}}
+		if _, err := codes.Issue(one); err != nil {
 			t.Fatal(err)
+		}
+		if n == mostOfOne-1 {
+			if _, err := codes.Issue(one); !errors.Is(err, ErrFull) {
+				t.Errorf("one person has more than %d: %v", mostOfOne, err)
+			}
 		}
 	}
 	if _, err := codes.Issue(Code{}); !errors.Is(err, ErrFull) {
