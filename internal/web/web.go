@@ -172,7 +172,7 @@ func callerOf(r *http.Request) identity.Caller {
 // who is the person whose browser sends r: never one who shows a token.
 func (s *server) who(r *http.Request) (identity.Caller, error) {
 	c, err := s.Person(r)
-	if err == nil && c.Login == "" {
+	if err == nil && (c.Login == "" || len(r.Header["Authorization"]) > 0) {
 		return c, &broker.Error{Kind: broker.Unauthorized, Code: "unauthorized", Message: "Log in in this browser."}
 	}
 	return c, err

@@ -1,9 +1,33 @@
 package web
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/daypass/daypass/internal/identity"
 )
+
+// A command line that is logged in is no browser: a page lets nobody in for it.
+//
+// Attack: OID-05
+func TestATokenIsNoBrowser(t *testing.T) {
+	pages := New(Deps{PublicURL: "https://daypass.example", Person: func(*http.Request) (identity.Caller, error) {
+		return identity.Caller{Principal: "user:ana", Login: "lgn_a"}, nil
+	}})
+	for token, want := range map[string]int{"": http.StatusOK, "Bearer dplt_x": http.StatusSeeOther} {
+		r := httptest.NewRequest(http.MethodGet, "/device", nil)
+		if token != "" {
+			r.Header.Set("Authorization", token)
+		}
+		w := httptest.NewRecorder()
+		pages.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("with %q: %d, want %d", token, w.Code, want)
+		}
+	}
+}
 
 // Attack: OID-04
 func TestTheWayBack(t *testing.T) {
