@@ -88,6 +88,18 @@ func (t *tokenIndex) drop(hash [32]byte) {
 	delete(t.made, hash)
 }
 
+// byID finds a token that was made, by its ID.
+func (t *tokenIndex) byID(id string) (madeToken, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, m := range t.made {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return madeToken{}, false
+}
+
 // find returns whose token this is, the token's ID, and the job that it was
 // given to.
 func (t *tokenIndex) find(hash [32]byte, now time.Time) (principal, id string, job *api.Workload) {
@@ -182,6 +194,13 @@ func (b *Broker) CreateToken(ctx context.Context, c identity.Caller, principal, 
 		if ttl <= 0 || ttl > maxTokenTTL {
 			return api.Token{}, invalid("body.ttl", "A token lives more than 0 and at most %s.", api.FormatDuration(maxTokenTTL))
 		}
+		// The caller was found out before the body came: that can be long ago.
+		if c.Login != "" && !b.loginHolds(c) {
+			return api.Token{}, notLoggedIn()
+		}
+		if t, there := b.tokens.byID(c.Token); strings.HasPrefix(c.Token, "tok_") && !(there && u.now.Before(t.ExpiresAt)) {
+			return api.Token{}, badToken()
+		}
 		if c.Workload != nil {
 			return api.Token{}, u.forbid("making a token with that of a job", "The token of a job makes no others: it would outlive the job.")
 		}
@@ -231,14 +250,10 @@ func (b *Broker) mostTTL(c identity.Caller, now time.Time) time.Duration {
 	if len(b.cfg.Logins.Issuers) == 0 || !strings.HasPrefix(c.Principal, "user:") {
 		return maxTokenTTL
 	}
-	b.tokens.mu.RLock()
-	defer b.tokens.mu.RUnlock()
-	for _, t := range b.tokens.made {
-		if t.ID == c.Token {
-			return min(t.ExpiresAt.Sub(now), b.cfg.Logins.tokenTTL())
-		}
+	if t, ok := b.tokens.byID(c.Token); ok {
+		return min(t.ExpiresAt.Sub(now), b.cfg.Logins.tokenTTL())
 	}
-	return maxTokenTTL
+	return maxTokenTTL // one of the catalog
 }
 
 // DeleteToken revokes an API token: one's own, one of what one owns, or any as
