@@ -64,6 +64,10 @@ func (b *Broker) update(ctx context.Context, c identity.Caller, class sqlstore.C
 		refused, late = nil, nil
 		err := b.cfg.Store.Update(ctx, class, func(tx *sqlstore.Tx) error {
 			refused = nil
+			// Who calls was found out before the body came: that can be long ago.
+			if class == sqlstore.Normal && c.Login != "" && !b.loginHolds(c) {
+				return notLoggedIn()
+			}
 			u := &unit{b: b, tx: tx, c: c, now: b.now(), state: b.state.Load(), entries: new([]sqlstore.Record), late: &late}
 			err := fn(u)
 			if u.refused != nil && errors.Is(err, u.refused) {

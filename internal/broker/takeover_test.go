@@ -193,3 +193,28 @@ func TestStrangersDoNotFillTheRecord(t *testing.T) {
 		}
 	})
 }
+
+// A call that was let in before a logout, and whose body came after it, changes
+// nothing.
+//
+// Invariant: A5
+// Attack: OID-09
+func TestALogoutReachesCallsThatAreOnTheirWay(t *testing.T) {
+	inLogins(t, func(w *world) {
+		ctx := context.Background()
+		cy, ada := w.by(w.comes("cy-1").Secret), w.by(w.comes("ada-1").Secret)
+		v := w.mustSubmit("user:ana", "write", 10*time.Minute)
+		w.mustVote("user:bo", v, "approve")
+		must(t, errorOf(w.EndLogins(ctx, as("user:ada"), "user:cy")))
+		must(t, w.EndLogin(ctx, ada, "current"))
+		_, err := w.Review(ctx, cy, v.ID, broker.Vote{Decision: "approve", ContentHash: v.ContentHash}, nil)
+		refused(t, err, "unauthorized")
+		_, err = w.Submit(ctx, cy, broker.Submission{Resource: "orders", Role: "write", Duration: time.Minute, Reason: "x"}, nil)
+		refused(t, err, "unauthorized")
+		_, err = w.PutCatalog(ctx, ada, []byte(base), "")
+		refused(t, err, "unauthorized")
+		if got := w.get("user:ana", v.ID); got.State != "pending" {
+			t.Errorf("the request is %s", got.State)
+		}
+	})
+}
