@@ -14,7 +14,6 @@ import (
 	"github.com/daypass/daypass/internal/audit"
 	"github.com/daypass/daypass/internal/canonical"
 	"github.com/daypass/daypass/internal/credential"
-	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/store/sqlstore"
 	"github.com/daypass/daypass/internal/workload"
@@ -126,7 +125,6 @@ func (b *Broker) Exchange(ctx context.Context, c identity.Caller, token string) 
 		}
 		return Exchanged{}, b.refuseJob(ctx, c, err)
 	}
-	failpoint.Hit("broker.token.reveal")
 	return out, nil
 }
 
@@ -171,7 +169,6 @@ func (u *unit) exchange(proof *workload.Proof, hash [32]byte) (time.Duration, er
 			return 0, err
 		}
 	}
-	failpoint.Hit("broker.token.recorded")
 	u.tx.AfterCommit(func() { u.b.tokens.put(t) })
 	return ends.Sub(u.now), nil
 }
