@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/daypass/daypass/internal/identity"
+	"github.com/daypass/daypass/internal/oidc"
 )
 
 // A command line that is logged in is no browser: a page lets nobody in for it.
 //
 // Attack: OID-05
 func TestATokenIsNoBrowser(t *testing.T) {
-	pages := New(Deps{PublicURL: "https://daypass.example", Person: func(*http.Request) (identity.Caller, error) {
+	pages := New(Deps{PublicURL: "https://daypass.example", Providers: &oidc.Providers{}, Person: func(*http.Request) (identity.Caller, error) {
 		return identity.Caller{Principal: "user:ana", Login: "lgn_a"}, nil
 	}})
 	for token, want := range map[string]int{"": http.StatusOK, "Bearer dplt_x": http.StatusSeeOther} {
