@@ -77,6 +77,7 @@ func gateOf(s *Scope) gate.Gate {
 // takes makes up the session's connection to the database, unless the session
 // is over.
 func (s *session) takes(up *pgconn.HijackedConn, keySize int) bool {
+	up.Frontend = nil // it has a buffer
 	s.mu.Lock()
 	over := s.over
 	if !over {
@@ -88,9 +89,18 @@ func (s *session) takes(up *pgconn.HijackedConn, keySize int) bool {
 		return false
 	}
 	_ = up.Conn.SetDeadline(time.Time{})
-	up.Frontend = nil // it has a buffer
 	s.key = s.g.cancels.add(s, keySize)
 	return true
+}
+
+// amend changes what is known of the connection to the database: a copy of it,
+// because whoever ends the session may be reading the one there is.
+func (s *session) amend(change func(*pgconn.HijackedConn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	up := *s.server
+	change(&up)
+	s.server = &up
 }
 
 // hello is what a client gets to know before its first statement.
@@ -103,7 +113,7 @@ func (s *session) hello() ([]byte, error) {
 		}
 		b = wire.AppendParameterStatus(b, name, value)
 	}
-	s.server.ParameterStatuses = nil // they have been told
+	s.amend(func(up *pgconn.HijackedConn) { up.ParameterStatuses = nil }) // they have been told
 	b = wire.AppendKeyData(b, binary.BigEndian.Uint32([]byte(s.key[:4])), []byte(s.key[4:]))
 	return wire.AppendReady(b, 'I'), nil
 }

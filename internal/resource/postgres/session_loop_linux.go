@@ -11,6 +11,7 @@ import (
 
 	"github.com/daypass/daypass/internal/resource/postgres/reactor"
 	"github.com/daypass/daypass/internal/resource/postgres/wire"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // atATime is how many chunks of one direction are carried before others have
@@ -99,9 +100,7 @@ func (s *session) ride() bool {
 		server, ok = t.NetConn().(*reactor.Conn)
 	} else if server, ok = reactor.Of(s.server.Conn); ok {
 		if s.server.Conn != net.Conn(server) {
-			s.mu.Lock()
-			s.server.Conn = server
-			s.mu.Unlock()
+			s.amend(func(up *pgconn.HijackedConn) { up.Conn = server })
 		}
 	}
 	if !ok {
