@@ -25,10 +25,12 @@ import (
 	"github.com/daypass/daypass/internal/credential"
 	"github.com/daypass/daypass/internal/failpoint"
 	"github.com/daypass/daypass/internal/gateway"
+	"github.com/daypass/daypass/internal/identity"
 	"github.com/daypass/daypass/internal/live"
 	"github.com/daypass/daypass/internal/notify"
 	"github.com/daypass/daypass/internal/resource"
 	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/internal/web"
 	"github.com/daypass/daypass/internal/worker"
 	"github.com/daypass/daypass/internal/workload"
 )
@@ -40,6 +42,9 @@ type Options struct {
 	// Dev marks the store as one for trying things; a store that is marked is
 	// refused without it.
 	Dev bool
+	// Cast are people as whom anybody is logged in by one click; only with Dev,
+	// and only where nobody but this machine reaches the server.
+	Cast *web.Cast
 	// Setup is told the link by which the first admin comes in, where nobody
 	// could otherwise; nil: there is none.
 	Setup func(link string, until time.Time)
@@ -50,6 +55,7 @@ type Daemon struct {
 	cfg     *config.Server
 	given   config.Server // cfg as it was read
 	log     *slog.Logger
+	cast    *web.Cast
 	store   *sqlite.Store
 	clock   *clock.Clock
 	index   *live.Index
@@ -78,7 +84,7 @@ type gate struct {
 
 // Start starts a server. When it returns, everything is being served.
 func Start(ctx context.Context, o Options) (*Daemon, error) {
-	d := &Daemon{cfg: o.Config, given: *o.Config, log: o.Log, failed: make(chan error, 8)}
+	d := &Daemon{cfg: o.Config, given: *o.Config, log: o.Log, cast: o.Cast, failed: make(chan error, 8)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,6 +103,9 @@ func Start(ctx context.Context, o Options) (*Daemon, error) {
 // start is Start once the listeners are bound.
 func (d *Daemon) start(ctx context.Context, o Options, listeners bound) error {
 	failpoint.Hit("daemon.start.bound")
+	if d.cast != nil && (!o.Dev || !identity.Loopback(d.cfg.PublicURL) || !identity.Loopback("http://"+d.apiAddr.String())) {
+		return errors.New("people who prove nothing are for trying things on this machine alone: listen on a loopback address, without public_url")
+	}
 	if err := d.open(ctx, o.Dev); err != nil {
 		return err
 	}

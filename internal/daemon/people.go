@@ -18,6 +18,9 @@ import (
 func (d *Daemon) logins() broker.Logins {
 	l := d.cfg.Identity.Logins
 	issuers, provisions := oidc.Issuers(d.cfg.Identity.OIDC)
+	if d.cast != nil {
+		issuers = append(issuers, d.cast.Issuer)
+	}
 	return broker.Logins{Issuers: issuers, Provisions: provisions, Idle: l.Idle, Absolute: l.Absolute, Remember: l.Remember, TokenTTL: l.TokenTTL}
 }
 
@@ -36,7 +39,7 @@ func (d *Daemon) people(bearer *rest.Bearer) (faces, error) {
 	}
 	codes, devices := signin.NewCodes(d.clock.Now), signin.NewDevices(d.clock.Now)
 	f := faces{web: web.New(web.Deps{
-		Broker: d.broker, Providers: providers, Codes: codes, Devices: devices, PublicURL: d.cfg.PublicURL,
+		Broker: d.broker, Providers: providers, Codes: codes, Devices: devices, PublicURL: d.cfg.PublicURL, Cast: d.cast,
 		Person: bearer.Person, Failure: bearer.Failure, PeerIP: rest.PeerIP, Now: d.clock.Now, Log: d.log,
 	})}
 	if len(d.cfg.Identity.OIDC) > 0 {

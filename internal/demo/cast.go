@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/daypass/daypass/internal/credential"
+	"github.com/daypass/daypass/internal/web"
 )
 
 // principal is one of the cast.
@@ -33,13 +34,32 @@ var cast = []principal{
 	{"agent:triage-bot", "owner: user:ana", "an agent of ana's"},
 }
 
+// castIssuer vouches for the people of the cast in the console. There is nothing
+// at that address: the server takes their word.
+const castIssuer = "http://127.0.0.1/daypass-dev"
+
+// people are those of the cast who can be chosen in the console.
+func people() *web.Cast {
+	c := &web.Cast{Issuer: castIssuer}
+	for _, p := range cast {
+		if subject, person := strings.CutPrefix(p.id, "user:"); person {
+			c.People = append(c.People, web.Somebody{Subject: subject, ID: p.id, What: p.what})
+		}
+	}
+	return c
+}
+
 // catalogOf composes the catalog of the cast; db may be nil.
 func catalogOf(tokens map[string]string, upstream, keyFile string, db *database) []byte {
 	var b strings.Builder
 	b.WriteString("# Who may ask for what, and who must agree.\nprincipals:\n")
 	for _, p := range cast {
 		sum := sha256.Sum256([]byte(tokens[p.id]))
-		fmt.Fprintf(&b, "  - {id: %s, %s, token_sha256: %q} # %s\n", p.id, p.more, hex.EncodeToString(sum[:]), p.what)
+		more := p.more
+		if subject, person := strings.CutPrefix(p.id, "user:"); person {
+			more += fmt.Sprintf(", oidc: {issuer: %q, subject: %s}", castIssuer, subject)
+		}
+		fmt.Fprintf(&b, "  - {id: %s, %s, token_sha256: %q} # %s\n", p.id, more, hex.EncodeToString(sum[:]), p.what)
 	}
 	resource, rule := "", ""
 	if db != nil {

@@ -37,6 +37,7 @@ func (w *World) PrintReady(out io.Writer, asJSON bool) error {
 	fmt.Fprintf(out, `Daypass is running, for trying things: on loopback only, with tokens that are
 printed here. Its store is marked, and daypass serve refuses it.
 
+  console       %s   (be anybody of the cast with one click)
   API           %s   (read it at %s/docs)
   HTTP gateway  http://orders-api.localhost:%s
   PostgreSQL    %s
@@ -44,7 +45,7 @@ printed here. Its store is marked, and daypass serve refuses it.
 
 Be somebody:
 
-`, ready.API, ready.API, port(w.Gateway()), gateway, ready.Data)
+`, ready.Console, ready.API, ready.API, port(w.Gateway()), gateway, ready.Data)
 	for _, p := range cast {
 		fmt.Fprintf(out, "  export DAYPASS_URL=%s DAYPASS_TOKEN=%s  # %s, %s\n", ready.API, w.Tokens[p.id], p.id, p.what)
 	}

@@ -98,7 +98,7 @@ func Start(ctx context.Context, o Options) (w *World, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.daemon, err = daemon.Start(ctx, daemon.Options{Config: cfg, Log: o.Log, Dev: true})
+	w.daemon, err = daemon.Start(ctx, daemon.Options{Config: cfg, Log: o.Log, Dev: true, Cast: people()})
 	return w, err
 }
 

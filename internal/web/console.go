@@ -39,6 +39,7 @@ type screen struct {
 	Title  string // the heading, and with "· Daypass" the title
 	Here   string // which entry of the navigation it is, "" for none
 	Alert  string // what went wrong, said above everything else
+	Trying bool   // the server is for trying things, and takes anybody's word
 	Live   bool   // the script may load it anew when something moves
 	Style  string
 	Script string
@@ -55,7 +56,8 @@ func (s *server) console(w http.ResponseWriter, r *http.Request, status int, nam
 		s.refused(w, err)
 		return
 	}
-	p.Me, p.Now, p.Style, p.Script = me, s.Now(), stylePath, scriptPath
+	p.Me, p.Now, p.Style, p.Script, p.Trying = me, s.Now(), stylePath, scriptPath, s.Cast != nil
+	p.Live = p.Live && r.Method == http.MethodGet // the answer to a form is not asked for again
 	s.write(w, status, consolePolicy, name, p)
 }
 

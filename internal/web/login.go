@@ -27,7 +27,11 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 	for _, c := range s.Providers.Choices() {
 		choices = append(choices, choice{c.Title, "/login/start/" + c.Name + "?return_to=" + url.QueryEscape(to)})
 	}
-	s.show(w, http.StatusOK, "choose", "Log in", struct{ Choices []choice }{choices})
+	s.show(w, http.StatusOK, "choose", "Log in", struct {
+		Choices []choice
+		Cast    *Cast
+		To      string
+	}{choices, s.Cast, to})
 }
 
 // start sends the browser to a provider. Nothing of it is kept here: what is

@@ -154,9 +154,9 @@ func (s *server) moments(r *http.Request, v broker.View) ([]moment, error) {
 		return nil, err
 	}
 	if !me.Auditor && !me.Admin {
-		return told(v), nil
+		return told(v, s.Now()), nil
 	}
-	events, _, err := s.Broker.Events(r.Context(), c, broker.EventQuery{Request: v.ID, Page: broker.Page{Limit: 200}})
+	events, older, err := s.Broker.Events(r.Context(), c, broker.EventQuery{Request: v.ID, Page: broker.Page{Limit: 200}})
 	if err != nil {
 		return nil, err
 	}
@@ -173,11 +173,16 @@ func (s *server) moments(r *http.Request, v broker.View) ([]moment, error) {
 		out = append(out, m)
 	}
 	slices.Reverse(out)
+	if older != "" {
+		// Uses of a credential are entries too: the decision must not be lost
+		// behind them.
+		out = append(append(told(v, s.Now()), moment{At: out[0].At, What: "the last 200 entries of the record; it has more"}), out...)
+	}
 	return out, nil
 }
 
 // told is what a request tells of itself.
-func told(v broker.View) []moment {
+func told(v broker.View, now time.Time) []moment {
 	out := []moment{{At: v.CreatedAt, What: "asked", Who: v.Requester}}
 	for _, vote := range v.Reviews {
 		m := moment{At: vote.At, What: "approved", Who: vote.By, Words: vote.Comment, Erased: vote.Erased, Tone: "good"}
@@ -196,8 +201,7 @@ func told(v broker.View) []moment {
 		out = append(out, moment{At: *v.DecidedAt, What: stateWord(v.State), Who: v.DecidedBy, Tone: map[string]string{"approved": "good", "denied": "bad"}[v.State]})
 	}
 	if g := v.Grant; g != nil && v.Extends == "" {
-		now := api.TimeOf(time.Now())
-		if g.StartsAt.Before(now.Time) && g.State != "scheduled" {
+		if g.StartsAt.Before(now) && g.State != "scheduled" {
 			out = append(out, moment{At: g.StartsAt, What: "access began", Tone: "good"})
 		}
 		if g.EndedAt != nil {

@@ -47,6 +47,9 @@ type Deps struct {
 	Codes     *signin.Codes
 	Devices   *signin.Devices
 	PublicURL string
+	// Cast are those as whom anybody is logged in who says so, for trying things;
+	// nil on every other server.
+	Cast *Cast
 	// Person finds out who sends a request, by its cookie.
 	Person func(*http.Request) (identity.Caller, error)
 	// Failure counts a login that failed, and says how long its address must
@@ -93,6 +96,7 @@ func (s *server) routes() []route {
 		{"GET /login", s.login},
 		{"GET /login/start/{provider}", s.start},
 		{"GET /login/callback/{provider}", s.callback},
+		{"POST /login/as", s.posted(s.loginAs)},
 		{"POST /logout", s.posted(s.logout)},
 		{"GET /setup", s.setup},
 		{"POST /setup", s.posted(s.setUp)},
@@ -184,7 +188,7 @@ func (s *server) logInFirst(w http.ResponseWriter, r *http.Request, err error, t
 		s.refused(w, err)
 		return
 	}
-	if len(s.Providers.Choices()) == 0 && s.shell(w, r) {
+	if len(s.Providers.Choices()) == 0 && s.Cast == nil && s.shell(w, r) {
 		return
 	}
 	http.Redirect(w, r, "/login?return_to="+url.QueryEscape(to), http.StatusSeeOther)
