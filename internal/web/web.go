@@ -153,6 +153,9 @@ func (s *server) posted(next http.HandlerFunc) http.HandlerFunc {
 // characters four bytes and each of those three in a form, and the rest.
 const maxForm = 128 << 10
 
+// pageTimeout bounds a page, as it does a call of the API (ATTACKS RES-10).
+const pageTimeout = 30 * time.Second
+
 type callerKey struct{}
 
 // person lets those through who are logged in, and others log in first.
@@ -163,7 +166,9 @@ func (s *server) person(next http.HandlerFunc) http.HandlerFunc {
 			s.logInFirst(w, r, err, comeBack(r))
 			return
 		}
-		next(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), callerKey{}, c), pageTimeout)
+		defer cancel()
+		next(w, r.WithContext(ctx))
 	}
 }
 
@@ -202,6 +207,10 @@ func unauthorized(err error) bool {
 // refused shows an error of the broker.
 func (s *server) refused(w http.ResponseWriter, err error) {
 	var e *broker.Error
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.fail(w, http.StatusServiceUnavailable, "This took too long", "It was given up. Look at My access for what has become of it before you try again.")
+		return
+	}
 	if !errors.As(err, &e) {
 		s.Log.Error("a page failed", "error", err)
 		s.fail(w, http.StatusInternalServerError, "Something failed inside", "The server's log says what. Try again in a moment.")

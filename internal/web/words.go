@@ -78,7 +78,7 @@ func rows(raw json.RawMessage) []row {
 		switch {
 		case json.Unmarshal(value, &list) == nil && list != nil:
 			out = append(out, row{name, strings.Join(list, ", "), false})
-		case json.Unmarshal(value, &text) == nil:
+		case string(value) != "null" && json.Unmarshal(value, &text) == nil:
 			out = append(out, row{name, text, false})
 		default:
 			var b bytes.Buffer
