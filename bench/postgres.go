@@ -48,7 +48,7 @@ func (b *bench) databases(ctx context.Context) error {
 		return err
 	}
 	defer pg.Stop()
-	s, err := b.guarded(ctx, pg)
+	s, err := b.before(ctx, pg, "postgres", false)
 	if err != nil {
 		return err
 	}
@@ -141,32 +141,6 @@ func (b *bench) transactions(ctx context.Context, routes []route, clients int) e
 		}
 	}
 	return nil
-}
-
-// guarded is a server in front of a PostgreSQL.
-func (b *bench) guarded(ctx context.Context, pg *scratchpg.Server) (*server, error) {
-	w, err := newWorld(filepath.Join(b.work, "postgres"), "http://127.0.0.1:9", 100, few)
-	if err != nil {
-		return nil, err
-	}
-	if err := w.write("postgres.password", []byte(superPassword)); err != nil {
-		return nil, err
-	}
-	catalog, err := w.read("catalog.yaml")
-	if err != nil {
-		return nil, err
-	}
-	of := fmt.Sprintf("resources:\n  - id: orders-db\n    kind: postgres\n    labels: {env: dev}\n    owners: [group:staff]\n    postgres: {upstream: %q, user: %s, password: {file: %q}, max_sessions: 64}\n    roles:\n      all: {actions: [select], tables: [public.pgbench_accounts, public.pgbench_branches]}\n",
-		pg.Upstream(benchDatabase), scratchpg.Superuser, w.path("postgres.password"))
-	config, err := w.read("daypass.yaml")
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(w.write("catalog.yaml", []byte(strings.Replace(string(catalog), "resources:\n", of, 1))),
-		w.write("daypass.yaml", append(config, "  postgres: {listen: 127.0.0.1:0, tls: off}\n"...))); err != nil {
-		return nil, err
-	}
-	return b.start(ctx, w, b.binary)
 }
 
 // route asks for a grant and says how its database is reached.

@@ -37,7 +37,7 @@ func (b *bench) grants(ctx context.Context) error {
 	if err := b.roles(ctx, pg); err != nil {
 		return err
 	}
-	s, err := b.guarded(ctx, pg)
+	s, err := b.before(ctx, pg, "grants", false)
 	if err != nil {
 		return err
 	}

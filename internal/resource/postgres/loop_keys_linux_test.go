@@ -71,8 +71,8 @@ send:
 		}
 	}
 	if most == 0 {
-		// Seen now and then where sockets are this small: the kernel has bytes of
-		// the client's and does not say so.
+		// Seen now and then, and not understood: the session stands still while its
+		// socket has bytes of the client's. What is bounded here is memory.
 		t.Skip("nothing was kept: nothing is tested")
 	}
 	if most > 8*largeBuffer {
